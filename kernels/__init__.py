@@ -1,0 +1,1 @@
+"""Integer arithmetic in Numba, and the plan that runs a graph with it."""

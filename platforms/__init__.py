@@ -1,0 +1,1 @@
+"""Description files of platforms, and their loader."""
