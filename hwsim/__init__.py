@@ -1,6 +1,5 @@
 """Bit-accurate integer simulation and energy/latency modeling of quantized neural networks."""
 
-
 from hwsim.errors import HwsimError
 from hwsim.quant import IntType, QuantParams, Rounding
 from hwsim.tables import Allocation, CostTable, Front, Option, SensitivityTable

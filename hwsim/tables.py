@@ -169,7 +169,9 @@ class CostTable:
         if not offered:
             known = ", ".join(self.units)
             raise InputError(f"{self.platform}: unit must be one of {known}, not {unit!r}")
-        raise InputError(f"{self.platform}: unit {unit!r} must run at one of {offered}, not {option}")
+        raise InputError(
+            f"{self.platform}: unit {unit!r} must run at one of {offered}, not {option}"
+        )
 
     def select(self, selection: Mapping[str, Option]) -> "CostTable":
         """Return the same table with another selection."""

@@ -29,7 +29,8 @@ def parse_quantity(text: str, unit: str, field: str) -> float:
     match = _QUANTITY.fullmatch(text)
     wanted = f"a positive number of {unit}" if unit else "a positive number"
     if match is None:
-        raise InputError(f"{field} must be {wanted}, as 1.5{'m' + unit if unit else ''}, not {text!r}")
+        example = f"1.5m{unit}" if unit else "1.5k"
+        raise InputError(f"{field} must be {wanted}, as {example}, not {text!r}")
     number, suffix = float(match.group(1)), match.group(2)
     prefix = suffix.removesuffix(unit) if unit and suffix.endswith(unit) else suffix
     if suffix and unit and not suffix.endswith(unit):
