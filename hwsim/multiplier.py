@@ -1,0 +1,61 @@
+"""Real scale ratios as integer multipliers."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from hwsim.errors import QuantizationError
+
+MIN_RIGHT_SHIFT = -30
+MAX_RIGHT_SHIFT = 31
+
+
+@dataclass(frozen=True, slots=True)
+class Multiplier:
+    """The dyadic number multiplier * 2**-(31 + right_shift).
+
+    Args:
+        multiplier: 0, or Q0.31 in [2**30, 2**31).
+        right_shift: In [-30, 31]; negative shifts left.
+    """
+
+    multiplier: int
+    right_shift: int
+
+    @property
+    def real(self) -> float:
+        """The number itself, exact in float64."""
+        return math.ldexp(self.multiplier, -31 - self.right_shift)
+
+
+def quantize_multiplier(real: float) -> Multiplier:
+    """Return the dyadic number nearest to `real`, half away from zero.
+
+    Numbers below 2**-32 become 0: no accumulator of 32 bits could tell them from it.
+
+    Raises:
+        QuantizationError: If `real` is negative, not finite, or too large for a left shift of 30.
+
+    Source: QuantizeMultiplier, tensorflow/lite/kernels/internal/quantization_util.cc.
+    """
+    if not (math.isfinite(real) and real >= 0):
+        raise QuantizationError(f"scale ratio must be a finite number of 0 or more, not {real}")
+    if real == 0:
+        return Multiplier(0, 0)
+    fraction, exponent = math.frexp(real)
+    # fraction * 2**31 + 1/2 is exact in float64 (54 bits would be needed only above 2**53).
+    multiplier = math.floor(math.ldexp(fraction, 31) + 0.5)
+    if multiplier == 1 << 31:
+        multiplier >>= 1
+        exponent += 1
+    if exponent < -MAX_RIGHT_SHIFT:
+        return Multiplier(0, 0)
+    if exponent > -MIN_RIGHT_SHIFT:
+        raise QuantizationError(f"scale ratio must be below 2**30, not {real:g}")
+    return Multiplier(multiplier, -exponent)
+
+
+def float32_product(a: float, b: float) -> float:
+    """Return a * b rounded to float32, as runtimes that multiply before they widen."""
+    return float(np.float32(a) * np.float32(b))

@@ -1,0 +1,149 @@
+"""Proof that no accumulator of a graph can overflow, from its actual weights.
+
+The bound covers every partial sum in any order, bias first or last:
+hi = sum(max(w * x_max, w * x_min, 0)) + max(b, 0), lo likewise. Source: numerics.md, section 5.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hwsim.errors import GraphError
+from hwsim.graph import Graph, Node, Value
+from hwsim.ops import MatMulAttrs, MeanAttrs, Op, PoolAttrs
+from hwsim.profile import NumericProfile
+from hwsim.quant import IntType
+
+
+@dataclass(frozen=True, slots=True)
+class AccumulatorBound:
+    """The largest and smallest value that an accumulator can take, inputs unrestricted.
+
+    Args:
+        node: The accumulating node.
+        low: Smallest partial sum over all channels, 0 or less.
+        high: Largest partial sum over all channels, 0 or more.
+        datatype_bits: The width that the operand types alone would suggest, bias ignored.
+    """
+
+    node: str
+    low: int
+    high: int
+    datatype_bits: int
+
+    @property
+    def bits(self) -> int:
+        """Signed width that suffices."""
+        return max(self.high.bit_length(), (-self.low - 1).bit_length() if self.low else 0) + 1
+
+
+def centered_range(value: Value) -> tuple[int, int]:
+    """Return the range of code - zero_point of a per-tensor activation; it contains 0."""
+    dtype = value.dtype
+    assert isinstance(dtype, IntType)
+    zero_point = value.quant.zero_point[0] if value.quant else 0
+    return dtype.min - zero_point, dtype.max - zero_point
+
+
+def centered_weights(value: Value) -> NDArray[np.int64]:
+    """Return code - zero_point of a constant."""
+    assert value.data is not None
+    codes = value.data.astype(np.int64)
+    if value.quant is None:
+        return codes
+    return codes - value.quant.broadcast(codes.ndim)[1]
+
+
+def _datatype_bits(terms: int, low: int, high: int, weight_bits: int) -> int:
+    widest = terms * max(-low, high) << (weight_bits - 1)
+    return max(widest - 1, 0).bit_length() + 1
+
+
+def _weighted(graph: Graph, node: Node) -> AccumulatorBound:
+    x, weights = graph.values[node.inputs[0]], graph.values[node.inputs[1]]
+    low, high = centered_range(x)
+    centered = centered_weights(weights)
+    # Output channels are the first axis, except for depthwise weights (1, kh, kw, O).
+    kept = centered.ndim - 1 if node.op is Op.DEPTHWISE_CONV_2D else 0
+    rows = np.moveaxis(centered, kept, 0).reshape(centered.shape[kept], -1)
+    top = np.maximum(rows * high, rows * low).sum(axis=1)
+    bottom = np.minimum(rows * high, rows * low).sum(axis=1)
+    if len(node.inputs) > 2 and node.inputs[2]:
+        bias = graph.values[node.inputs[2]].data
+        assert bias is not None
+        top = top + np.maximum(bias.astype(np.int64), 0)
+        bottom = bottom + np.minimum(bias.astype(np.int64), 0)
+    dtype = weights.dtype
+    assert isinstance(dtype, IntType)
+    return AccumulatorBound(
+        node.name,
+        int(bottom.min(initial=0)),
+        int(top.max(initial=0)),
+        _datatype_bits(rows.shape[1], low, high, dtype.bits),
+    )
+
+
+def _matmul(graph: Graph, node: Node) -> AccumulatorBound:
+    a, b = graph.values[node.inputs[0]], graph.values[node.inputs[1]]
+    assert isinstance(node.attrs, MatMulAttrs)
+    terms = a.shape[-2] if node.attrs.transpose_a else a.shape[-1]
+    products = [p * q for p in centered_range(a) for q in centered_range(b)]
+    low, high = terms * min(*products, 0), terms * max(*products, 0)
+    assert isinstance(b.dtype, IntType)
+    bits = _datatype_bits(terms, *centered_range(a), b.dtype.bits)
+    return AccumulatorBound(node.name, low, high, bits)
+
+
+def _summed(graph: Graph, node: Node) -> AccumulatorBound:
+    """Bound a sum of codes; kernels add raw or centered codes, both are covered."""
+    x = graph.values[node.inputs[0]]
+    assert isinstance(x.dtype, IntType)
+    if isinstance(node.attrs, PoolAttrs):
+        terms = node.attrs.kernel[0] * node.attrs.kernel[1]
+    else:
+        assert isinstance(node.attrs, MeanAttrs)
+        terms = 1
+        for axis in node.attrs.axes:
+            terms *= x.shape[axis]
+    low, high = centered_range(x)
+    low, high = min(low, x.dtype.min, 0), max(high, x.dtype.max, 0)
+    return AccumulatorBound(
+        node.name, terms * low, terms * high, _datatype_bits(terms, low, high, 2)
+    )
+
+
+_BOUNDS = {
+    Op.CONV_2D: _weighted,
+    Op.DEPTHWISE_CONV_2D: _weighted,
+    Op.FULLY_CONNECTED: _weighted,
+    Op.MATMUL: _matmul,
+    Op.MEAN: _summed,
+    Op.AVERAGE_POOL_2D: _summed,
+}
+
+
+def accumulator_bounds(graph: Graph) -> tuple[AccumulatorBound, ...]:
+    """Return the bound of every accumulating node whose operands are integers."""
+    bounds = []
+    for node in graph.nodes:
+        operands = [graph.values[name] for name in node.inputs if name]
+        if node.op in _BOUNDS and not any(value.is_float for value in operands):
+            bounds.append(_BOUNDS[node.op](graph, node))
+    return tuple(bounds)
+
+
+def verify(graph: Graph, profile: NumericProfile) -> tuple[AccumulatorBound, ...]:
+    """Return the proved bounds of a graph's accumulators.
+
+    Raises:
+        GraphError: If one could exceed the profile's accumulator width.
+    """
+    bounds = accumulator_bounds(graph)
+    for bound in bounds:
+        if bound.bits > profile.accumulator_bits:
+            raise GraphError(
+                f"node {bound.node!r}: the accumulator must fit {profile.accumulator_bits} bits, "
+                f"not {bound.bits}; narrow the operands or split the reduction"
+            )
+    return bounds

@@ -1,0 +1,131 @@
+"""Fixed-point primitives, in one place: a cached kernel does not notice an edit elsewhere.
+
+Everything here is exact in int64 for 32-bit accumulators. Oracle: tests/oracle/arith.py.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hwsim.profile import Requant
+
+from .jit import jit
+
+INT32_MIN = -(1 << 31)
+INT32_MAX = (1 << 31) - 1
+
+_DOUBLE = int(Requant.DOUBLE_ROUNDING)
+_HALF_EVEN = int(Requant.HALF_EVEN)
+_REAL = int(Requant.REAL_HALF_AWAY)
+
+
+class Scaling(NamedTuple):
+    """How a kernel turns accumulators into codes; arrays have one entry per output channel.
+
+    Args:
+        rule: A `Requant` number.
+        multiplier: int64, Q0.31.
+        right_shift: int64, in [-30, 31].
+        real: float64 scale ratio, read by REAL_HALF_AWAY alone.
+        zero_point: Added after scaling.
+        qmin: Smallest code of the output after its fused activation.
+        qmax: Largest code.
+    """
+
+    rule: int
+    multiplier: NDArray[np.int64]
+    right_shift: NDArray[np.int64]
+    real: NDArray[np.float64]
+    zero_point: int
+    qmin: int
+    qmax: int
+
+
+@jit
+def widen(code: Any) -> Any:
+    """Return a code of any storage as int64."""
+    return np.int64(code)
+
+
+@jit
+def saturate(value: int, low: int, high: int) -> int:
+    """Clamp to [low, high]."""
+    return min(max(value, low), high)
+
+
+@jit
+def wrap_int32(value: int) -> int:
+    """Keep the low 32 bits, as a reference that shifts in int32."""
+    return ((value + (1 << 31)) & 0xFFFFFFFF) - (1 << 31)
+
+
+@jit
+def doubling_high_multiply(a: int, b: int) -> int:
+    """Return round(a * b / 2**31), ties toward +inf, saturated to int32."""
+    return min((a * b + (1 << 30)) >> 31, INT32_MAX)
+
+
+@jit
+def rounding_shift(x: int, exponent: int) -> int:
+    """Return round(x / 2**exponent), ties away from zero."""
+    mask = (1 << exponent) - 1
+    threshold = (mask >> 1) + (1 if x < 0 else 0)
+    return (x >> exponent) + (1 if (x & mask) > threshold else 0)
+
+
+@jit
+def scale_twice(x: int, multiplier: int, right_shift: int) -> int:
+    """Return x * multiplier * 2**-(31 + right_shift) with two roundings.
+
+    Source: MultiplyByQuantizedMultiplier of gemmlowp and TensorFlow Lite.
+    """
+    left = max(-right_shift, 0)
+    shifted = wrap_int32(x << left)
+    return rounding_shift(doubling_high_multiply(shifted, multiplier), max(right_shift, 0))
+
+
+@jit
+def shift_half_even(x: int, shift: int) -> int:
+    """Return round(x / 2**shift), ties to even; shift in [1, 62]."""
+    whole = x >> shift
+    rest = x - (whole << shift)
+    half = 1 << (shift - 1)
+    if rest > half or (rest == half and (whole & 1) == 1):
+        whole += 1
+    return whole
+
+
+@jit
+def round_half_away(x: float) -> float:
+    """Return the nearest integer of a float64, ties away from zero."""
+    whole = np.trunc(x)
+    if abs(x - whole) >= 0.5:
+        whole += 1.0 if x > 0 else -1.0
+    return float(whole)
+
+
+@jit
+def scale(acc: int, rule: int, multiplier: int, right_shift: int, real: float) -> int:
+    """Scale one accumulator by the rule; the result is an unclamped int64."""
+    if rule == _DOUBLE:
+        return scale_twice(acc, multiplier, right_shift)
+    if rule == _HALF_EVEN:
+        return shift_half_even(acc * multiplier, 31 + right_shift)
+    if rule == _REAL:
+        exact = round_half_away(float(acc) * real)
+        return int(min(max(exact, float(INT32_MIN)), float(INT32_MAX)))
+    return acc
+
+
+@jit
+def requantize(acc: int, scaling: Scaling, channel: int) -> int:
+    """Return the output code of one accumulator."""
+    scaled = scale(
+        acc,
+        scaling.rule,
+        scaling.multiplier[channel],
+        scaling.right_shift[channel],
+        scaling.real[channel],
+    )
+    return saturate(scaled + scaling.zero_point, scaling.qmin, scaling.qmax)

@@ -1,0 +1,139 @@
+"""Convolution, depthwise convolution and matrix products on integer codes.
+
+Weights arrive packed: zero point removed, output channels last, so that the inner loop runs over
+contiguous accumulators. `acc` is scratch for one output pixel; its dtype is the accumulator's
+width, proved sufficient by `hwsim.verify`. Oracle: tests/oracle/conv.py.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .arith import Scaling, requantize
+from .jit import jit
+
+Codes = NDArray[np.integer]
+
+
+@jit
+def conv_2d(
+    x: Codes,
+    weights: Codes,
+    bias: Codes,
+    stride: tuple[int, int],
+    dilation: tuple[int, int],
+    origin: tuple[int, int],
+    groups: int,
+    x_zero: int,
+    scaling: Scaling,
+    acc: Codes,
+    out: Codes,
+) -> None:
+    """Convolve NHWC `x` with (kh, kw, I / groups, O) weights into NHWC `out`.
+
+    `origin` is (top, left) padding; padded positions hold the zero point, so they add nothing.
+    """
+    height, width = x.shape[1], x.shape[2]
+    taps_h, taps_w, depth, channels = weights.shape
+    per_group = channels // groups
+    for b in range(out.shape[0]):
+        for row in range(out.shape[1]):
+            for col in range(out.shape[2]):
+                acc[:] = bias
+                for i in range(taps_h):
+                    y = row * stride[0] - origin[0] + i * dilation[0]
+                    if y < 0 or y >= height:
+                        continue
+                    for j in range(taps_w):
+                        z = col * stride[1] - origin[1] + j * dilation[1]
+                        if z < 0 or z >= width:
+                            continue
+                        for g in range(groups):
+                            for c in range(depth):
+                                code = x[b, y, z, g * depth + c] - x_zero
+                                for o in range(g * per_group, (g + 1) * per_group):
+                                    acc[o] += code * weights[i, j, c, o]
+                for o in range(channels):
+                    out[b, row, col, o] = requantize(acc[o], scaling, o)
+
+
+@jit
+def depthwise_conv_2d(
+    x: Codes,
+    weights: Codes,
+    bias: Codes,
+    stride: tuple[int, int],
+    dilation: tuple[int, int],
+    origin: tuple[int, int],
+    x_zero: int,
+    scaling: Scaling,
+    acc: Codes,
+    out: Codes,
+) -> None:
+    """Convolve each channel of NHWC `x` with its own (kh, kw, O) weights, O = I * multiplier."""
+    height, width, depth = x.shape[1], x.shape[2], x.shape[3]
+    taps_h, taps_w, channels = weights.shape
+    multiplier = channels // depth
+    for b in range(out.shape[0]):
+        for row in range(out.shape[1]):
+            for col in range(out.shape[2]):
+                acc[:] = bias
+                for i in range(taps_h):
+                    y = row * stride[0] - origin[0] + i * dilation[0]
+                    if y < 0 or y >= height:
+                        continue
+                    for j in range(taps_w):
+                        z = col * stride[1] - origin[1] + j * dilation[1]
+                        if z < 0 or z >= width:
+                            continue
+                        if multiplier == 1:
+                            for c in range(depth):
+                                acc[c] += (x[b, y, z, c] - x_zero) * weights[i, j, c]
+                        else:
+                            for o in range(channels):
+                                code = x[b, y, z, o // multiplier] - x_zero
+                                acc[o] += code * weights[i, j, o]
+                for o in range(channels):
+                    out[b, row, col, o] = requantize(acc[o], scaling, o)
+
+
+@jit
+def fully_connected(
+    x: Codes,
+    weights: Codes,
+    bias: Codes,
+    x_zero: int,
+    scaling: Scaling,
+    acc: Codes,
+    out: Codes,
+) -> None:
+    """Multiply rows of `x` (M, I) by packed weights (I, O) into `out` (M, O)."""
+    for m in range(out.shape[0]):
+        acc[:] = bias
+        for i in range(weights.shape[0]):
+            code = x[m, i] - x_zero
+            for o in range(weights.shape[1]):
+                acc[o] += code * weights[i, o]
+        for o in range(weights.shape[1]):
+            out[m, o] = requantize(acc[o], scaling, o)
+
+
+@jit
+def batched_matmul(
+    a: Codes,
+    b: Codes,
+    a_zero: int,
+    b_zero: int,
+    scaling: Scaling,
+    acc: Codes,
+    out: Codes,
+) -> None:
+    """Multiply `a` (B, M, K) by `b` (B, K, N) into `out` (B, M, N), one scale for all."""
+    for batch in range(out.shape[0]):
+        for m in range(out.shape[1]):
+            acc[:] = 0
+            for k in range(a.shape[2]):
+                code = a[batch, m, k] - a_zero
+                for n in range(b.shape[2]):
+                    acc[n] += code * (b[batch, k, n] - b_zero)
+            for n in range(out.shape[2]):
+                out[batch, m, n] = requantize(acc[n], scaling, 0)

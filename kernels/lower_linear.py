@@ -1,0 +1,134 @@
+"""Lowering of the accumulating operators: weights are packed once, at plan time."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hwsim.graph import Value
+from hwsim.ops import Activation, ConvAttrs, FullyConnectedAttrs, MatMulAttrs
+from hwsim.verify import centered_weights
+
+from .conv import batched_matmul, conv_2d, depthwise_conv_2d, fully_connected
+from .scaling import Site, accumulator, product_scaling
+
+Array = NDArray[np.generic]
+Step = Callable[[Sequence[Array]], tuple[Array, ...]]
+
+
+def _packed(site: Site, axes: tuple[int, ...]) -> NDArray[np.signedinteger]:
+    """Return constant weights without zero point, axes permuted, in the narrowest type."""
+    weights = site.operand(1)
+    if weights.data is None:
+        raise site.fail(f"weights {weights.name!r} must be a constant")
+    site.integer(weights)
+    centered = centered_weights(weights).transpose(axes)
+    narrow = np.int16 if np.abs(centered).max(initial=0) < 1 << 15 else np.int32
+    return np.ascontiguousarray(centered, narrow)
+
+
+def _bias(site: Site, channels: int) -> NDArray[np.int64]:
+    bias = site.optional(2)
+    if bias is None:
+        return np.zeros(channels, np.int64)
+    if bias.data is None or bias.dtype.bits < 32 or bias.is_float:
+        raise site.fail(f"bias {bias.name!r} must be a constant of 32-bit integers")
+    return np.asarray(bias.data, np.int64)
+
+
+def _empty(out: Value, shape: tuple[int, ...]) -> NDArray[np.integer]:
+    return np.empty(shape, out.dtype.storage)
+
+
+def lower_conv_2d(site: Site) -> Step:
+    """Lower CONV_2D."""
+    attrs = site.node.attrs
+    assert isinstance(attrs, ConvAttrs)
+    out = site.result()
+    weights = _packed(site, (1, 2, 3, 0))
+    channels = weights.shape[3]
+    bias = _bias(site, channels)
+    scaling = product_scaling(site, attrs.activation, channels)
+    x_zero = site.zero_of(site.operand(0))
+    bits = site.profile.accumulator_bits
+
+    def step(arrays: Sequence[Array]) -> tuple[Array, ...]:
+        made = _empty(out, out.shape)
+        conv_2d(
+            arrays[0], weights, bias, attrs.stride, attrs.dilation, attrs.padding[:2],
+            attrs.groups, x_zero, scaling, accumulator(channels, bits), made,
+        )  # fmt: skip
+        return (made,)
+
+    return step
+
+
+def lower_depthwise_conv_2d(site: Site) -> Step:
+    """Lower DEPTHWISE_CONV_2D."""
+    attrs = site.node.attrs
+    assert isinstance(attrs, ConvAttrs)
+    out = site.result()
+    weights = _packed(site, (0, 1, 2, 3))[0]
+    channels = weights.shape[2]
+    bias = _bias(site, channels)
+    scaling = product_scaling(site, attrs.activation, channels)
+    x_zero = site.zero_of(site.operand(0))
+    bits = site.profile.accumulator_bits
+
+    def step(arrays: Sequence[Array]) -> tuple[Array, ...]:
+        made = _empty(out, out.shape)
+        depthwise_conv_2d(
+            arrays[0], weights, bias, attrs.stride, attrs.dilation, attrs.padding[:2],
+            x_zero, scaling, accumulator(channels, bits), made,
+        )  # fmt: skip
+        return (made,)
+
+    return step
+
+
+def lower_fully_connected(site: Site) -> Step:
+    """Lower FULLY_CONNECTED."""
+    attrs = site.node.attrs
+    assert isinstance(attrs, FullyConnectedAttrs)
+    out = site.result()
+    weights = _packed(site, (1, 0))
+    depth, channels = weights.shape
+    bias = _bias(site, channels)
+    scaling = product_scaling(site, attrs.activation, channels)
+    x_zero = site.zero_of(site.operand(0))
+    bits = site.profile.accumulator_bits
+
+    def step(arrays: Sequence[Array]) -> tuple[Array, ...]:
+        rows = arrays[0].reshape(-1, depth)
+        made = _empty(out, (rows.shape[0], channels))
+        fully_connected(rows, weights, bias, x_zero, scaling, accumulator(channels, bits), made)
+        return (made.reshape(out.shape),)
+
+    return step
+
+
+def lower_matmul(site: Site) -> Step:
+    """Lower MATMUL of two activations."""
+    attrs = site.node.attrs
+    assert isinstance(attrs, MatMulAttrs)
+    a, b, out = site.operand(0), site.operand(1), site.result()
+    scaling = product_scaling(site, Activation.NONE, 1)
+    a_zero, b_zero = site.zero_of(a), site.zero_of(b)
+    bits = site.profile.accumulator_bits
+
+    def step(arrays: Sequence[Array]) -> tuple[Array, ...]:
+        batch, (m, n) = out.shape[:-2], out.shape[-2:]
+        left = _matrices(arrays[0], batch, attrs.transpose_a)
+        right = _matrices(arrays[1], batch, attrs.transpose_b)
+        made = _empty(out, (left.shape[0], m, n))
+        batched_matmul(left, right, a_zero, b_zero, scaling, accumulator(n, bits), made)
+        return (made.reshape(out.shape),)
+
+    return step
+
+
+def _matrices(array: Array, batch: tuple[int, ...], transpose: bool) -> Array:
+    """Return contiguous (batch, rows, columns) matrices, broadcast and transposed."""
+    oriented = np.swapaxes(array, -1, -2) if transpose else array
+    full = np.broadcast_to(oriented, (*batch, *oriented.shape[-2:]))
+    return np.ascontiguousarray(full).reshape(-1, *oriented.shape[-2:])

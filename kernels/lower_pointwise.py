@@ -1,0 +1,258 @@
+"""Lowering of elementwise operators, tables and conversions."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hwsim.graph import Value
+from hwsim.ops import Activation, FusedAttrs, GeluAttrs, LeakyReluAttrs, Op
+from hwsim.profile import AddRule, Requant
+from hwsim.quant import dequantize_array, quantize_array
+
+from .elementwise import add_apart, add_shifted, leaky_relu, look_up, multiply, rescale
+from .lower_linear import Array, Step
+from .scaling import Site, fixed_scaling, output_range, wide_scaling
+
+_LEFT_SHIFT = 20
+
+
+def _flat(array: Array, shape: tuple[int, ...]) -> Array:
+    return np.ascontiguousarray(np.broadcast_to(array, shape)).reshape(-1)
+
+
+def lower_add(site: Site) -> Step:
+    """Lower ADD and SUB by the profile's rule."""
+    rule = {AddRule.SHIFTED: _add_shifted, AddRule.APART: _add_apart}[site.profile.add]
+    return rule(site, 1 if site.op is Op.ADD else -1)
+
+
+def _fused(site: Site) -> Activation:
+    assert isinstance(site.node.attrs, FusedAttrs)
+    return site.node.attrs.activation
+
+
+def _add_shifted(site: Site, sign: int) -> Step:
+    """Lower an addition at a common scale.
+
+    Source: tensorflow/lite/kernels/add.cc, left shift 20 for 8-bit codes.
+    """
+    a, b, out = site.operand(0), site.operand(1), site.result()
+    rule = site.profile.rule(site.op)
+    common = 2.0 * max(site.scale_of(a), site.scale_of(b))
+    a_scaling = wide_scaling(rule, site.scale_of(a) / common)
+    b_scaling = wide_scaling(rule, site.scale_of(b) / common)
+    ratio = common / ((1 << _LEFT_SHIFT) * site.scale_of(out))
+    qmin, qmax = output_range(site, _fused(site))
+    scaling = fixed_scaling(rule, [ratio], int(site.zero_of(out)), qmin, qmax)
+    a_zero, b_zero = site.zero_of(a), site.zero_of(b)
+    for value in (a, b, out):
+        if site.integer(value).bits > 8:
+            raise site.fail(f"{value.name!r} must hold codes of at most 8 bits")
+
+    def step(arrays: Sequence[Array]) -> tuple[Array, ...]:
+        made = np.empty(out.elements, out.dtype.storage)
+        left, right = _flat(arrays[0], out.shape), _flat(arrays[1], out.shape)
+        add_shifted(
+            left, right, a_zero, b_zero, _LEFT_SHIFT, sign, a_scaling, b_scaling, scaling, made
+        )
+        return (made.reshape(out.shape),)
+
+    return step
+
+
+def _add_apart(site: Site, sign: int) -> Step:
+    """Lower an addition whose operands are rounded one by one; an accumulator may be one."""
+    a, b, out = site.operand(0), site.operand(1), site.result()
+    rule = site.profile.rule(site.op)
+    out_scale = site.scale_of(out)
+    channels = out.shape[-1] if out.shape else 1
+    scalings = []
+    for value in (a, b):
+        site.integer(value)
+        quant = value.quant
+        if quant is None or quant.axis not in (None, len(value.shape) - 1):
+            raise site.fail(
+                f"{value.name!r} must have one scale, or one per index of its last axis"
+            )
+        ratios = [scale / out_scale for scale in quant.scale]
+        scalings.append(fixed_scaling(rule, ratios, 0, -(1 << 31), (1 << 31) - 1))
+    qmin, qmax = output_range(site, _fused(site))
+    scaling = fixed_scaling(Requant.NONE, [1.0], int(site.zero_of(out)), qmin, qmax)
+    zeros = [_common_zero(site, value) for value in (a, b)]
+
+    def step(arrays: Sequence[Array]) -> tuple[Array, ...]:
+        made = np.empty((out.elements // channels, channels), out.dtype.storage)
+        left, right = (_flat(array, out.shape).reshape(made.shape) for array in arrays)
+        add_apart(left, right, zeros[0], zeros[1], sign, scalings[0], scalings[1], scaling, made)
+        return (made.reshape(out.shape),)
+
+    return step
+
+
+def _common_zero(site: Site, value: Value) -> np.int64:
+    assert value.quant is not None
+    if len(set(value.quant.zero_point)) != 1:
+        raise site.fail(f"{value.name!r} must have one zero point for all channels")
+    return np.int64(value.quant.zero_point[0])
+
+
+def lower_mul(site: Site) -> Step:
+    """Lower MUL of two codes. Source: tensorflow/lite/kernels/mul.cc."""
+    a, b, out = site.operand(0), site.operand(1), site.result()
+    qmin, qmax = output_range(site, _fused(site))
+    ratio = site.scale_of(a) * site.scale_of(b) / site.scale_of(out)
+    rule = site.profile.rule(site.op)
+    scaling = fixed_scaling(rule, [ratio], int(site.zero_of(out)), qmin, qmax)
+    a_zero, b_zero = site.zero_of(a), site.zero_of(b)
+
+    def step(arrays: Sequence[Array]) -> tuple[Array, ...]:
+        made = np.empty(out.elements, out.dtype.storage)
+        left, right = _flat(arrays[0], out.shape), _flat(arrays[1], out.shape)
+        multiply(left, right, a_zero, b_zero, scaling, made)
+        return (made.reshape(out.shape),)
+
+    return step
+
+
+_CLAMPS = {
+    Op.RELU: Activation.RELU,
+    Op.RELU6: Activation.RELU6,
+    Op.RELU_N1_TO_1: Activation.RELU_N1_TO_1,
+}
+
+
+def lower_rescale(site: Site) -> Step:
+    """Lower integer QUANTIZE and stand-alone clamps: one ratio, one rounding, one clamp."""
+    x, out = site.operand(0), site.result()
+    if x.is_float:
+        return _lower_quantize_reals(site)
+    qmin, qmax = output_range(site, _CLAMPS.get(site.op, Activation.NONE))
+    if x.quant is None or x.quant.axis not in (None, len(x.shape) - 1):
+        raise site.fail(f"{x.name!r} must have one scale, or one per index of its last axis")
+    ratios = [scale / site.scale_of(out) for scale in x.quant.scale]
+    rule = site.profile.rule(site.op)
+    scaling = fixed_scaling(rule, ratios, int(site.zero_of(out)), qmin, qmax)
+    x_zero = _common_zero(site, x)
+
+    def step(arrays: Sequence[Array]) -> tuple[Array, ...]:
+        made = np.empty((out.elements // len(ratios), len(ratios)), out.dtype.storage)
+        rescale(arrays[0].reshape(made.shape), x_zero, scaling, made)
+        return (made.reshape(out.shape),)
+
+    return step
+
+
+def _lower_quantize_reals(site: Site) -> Step:
+    out = site.result()
+    dtype = site.integer(out)
+    if out.quant is None:
+        raise site.fail(f"{out.name!r} must have quantization parameters")
+    params, rounding = out.quant, site.profile.input_rounding
+
+    def step(arrays: Sequence[Array]) -> tuple[Array, ...]:
+        return (quantize_array(arrays[0].astype(np.float32), dtype, params, rounding),)
+
+    return step
+
+
+def lower_dequantize(site: Site) -> Step:
+    """Lower DEQUANTIZE to float32."""
+    x = site.operand(0)
+    site.integer(x)
+    if x.quant is None or not site.result().is_float:
+        raise site.fail("input must be quantized and output float32")
+    params = x.quant
+
+    def step(arrays: Sequence[Array]) -> tuple[Array, ...]:
+        return (dequantize_array(np.asarray(arrays[0], np.int64), params),)
+
+    return step
+
+
+def lower_leaky_relu(site: Site) -> Step:
+    """Lower LEAKY_RELU; ratios are formed in float32. Source: numerics.md, section 2.1."""
+    attrs = site.node.attrs
+    assert isinstance(attrs, LeakyReluAttrs)
+    x, out = site.operand(0), site.result()
+    x_scale, out_scale = np.float32(site.scale_of(x)), np.float32(site.scale_of(out))
+    if attrs.alpha < 0:
+        raise site.fail(f"alpha must be 0 or more for integer codes, not {attrs.alpha}")
+    rule = site.profile.rule(site.op)
+    qmin, qmax = output_range(site, Activation.NONE)
+    zero_point = int(site.zero_of(out))
+    above = fixed_scaling(rule, [float(x_scale / out_scale)], zero_point, qmin, qmax)
+    slope = float(x_scale * np.float32(attrs.alpha) / out_scale)
+    below = fixed_scaling(rule, [slope], zero_point, qmin, qmax)
+    x_zero = site.zero_of(x)
+
+    def step(arrays: Sequence[Array]) -> tuple[Array, ...]:
+        made = np.empty(out.elements, out.dtype.storage)
+        leaky_relu(arrays[0].reshape(-1), x_zero, above, below, made)
+        return (made.reshape(out.shape),)
+
+    return step
+
+
+def _logistic(x: float) -> float:
+    return 1.0 / (1.0 + math.exp(-x)) if x > -700 else 0.0
+
+
+def _gelu(x: float) -> float:
+    return 0.5 * x * (1.0 + math.erf(x / math.sqrt(2.0)))
+
+
+def _gelu_tanh(x: float) -> float:
+    return 0.5 * x * (1.0 + math.tanh(math.sqrt(2.0 / math.pi) * (x + 0.044715 * x**3)))
+
+
+def _hard_swish(x: float) -> float:
+    return x * min(max(x + 3.0, 0.0), 6.0) / 6.0
+
+
+_FUNCTIONS: Mapping[Op, Callable[[float], float]] = MappingProxyType(
+    {Op.LOGISTIC: _logistic, Op.TANH: math.tanh, Op.HARD_SWISH: _hard_swish, Op.GELU: _gelu}
+)
+
+
+def lower_table(site: Site) -> Step:
+    """Lower a function of one code of at most 8 bits to a table.
+
+    Entry v is clamp(round(f(s_in * (v - z_in)) * (1 / s_out)) + z_out), ties away from zero, the
+    argument, the function's value and the product in float32.
+    Source: LUTPopulate, tensorflow/lite/kernels/internal/common.h.
+    """
+    x, out = site.operand(0), site.result()
+    dtype = site.integer(x)
+    if dtype.bits > 8:
+        raise site.fail(f"{x.name!r} must hold codes of at most 8 bits, not {dtype.bits}")
+    attrs = site.node.attrs
+    function = _FUNCTIONS[site.op]
+    if isinstance(attrs, GeluAttrs) and attrs.tanh:
+        function = _gelu_tanh
+    table = _table(site, function)
+    first = np.int64(dtype.min)
+
+    def step(arrays: Sequence[Array]) -> tuple[Array, ...]:
+        made = np.empty(out.elements, out.dtype.storage)
+        look_up(arrays[0].reshape(-1), table, first, made)
+        return (made.reshape(out.shape),)
+
+    return step
+
+
+def _table(site: Site, function: Callable[[float], float]) -> NDArray[np.integer]:
+    x, out = site.operand(0), site.result()
+    dtype, out_dtype = site.integer(x), site.integer(out)
+    scale, inverse = np.float32(site.scale_of(x)), np.float32(1) / np.float32(site.scale_of(out))
+    zero_in, zero_out = int(site.zero_of(x)), int(site.zero_of(out))
+    entries = []
+    for code in range(dtype.min, dtype.max + 1):
+        real = float(scale * np.float32(code - zero_in))
+        value = float(np.float32(function(real)) * inverse)
+        whole = math.trunc(value)
+        whole += (1 if value > 0 else -1) if abs(value - whole) >= 0.5 else 0
+        entries.append(min(max(whole + zero_out, out_dtype.min), out_dtype.max))
+    return np.array(entries, out_dtype.storage)

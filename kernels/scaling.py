@@ -1,0 +1,178 @@
+"""From scales to the integers a kernel multiplies by, under a numeric profile."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hwsim.errors import GraphError
+from hwsim.graph import Graph, Node, Value
+from hwsim.multiplier import Multiplier, float32_product, quantize_multiplier
+from hwsim.ops import Activation, Op
+from hwsim.profile import NumericProfile, Requant, ScaleProduct
+from hwsim.quant import IntType
+
+from .arith import Scaling
+
+
+@dataclass(frozen=True)
+class Site:
+    """A node to be lowered, with what surrounds it; the only argument of every lowering."""
+
+    graph: Graph
+    node: Node
+    profile: NumericProfile
+
+    @property
+    def op(self) -> Op:
+        """The operator."""
+        return self.node.op
+
+    def operand(self, slot: int) -> Value:
+        """Return an input that the shape rules have proved to be there."""
+        return self.graph.values[self.node.inputs[slot]]
+
+    def optional(self, slot: int) -> Value | None:
+        """Return an input or None."""
+        names = self.node.inputs
+        return self.graph.value_or_none(names[slot]) if slot < len(names) else None
+
+    def result(self, slot: int = 0) -> Value:
+        """Return an output."""
+        return self.graph.values[self.node.outputs[slot]]
+
+    def fail(self, sentence: str) -> GraphError:
+        """Return an error that names the node."""
+        return GraphError(f"node {self.node.name!r} ({self.op.value}): {sentence}")
+
+    def integer(self, value: Value) -> IntType:
+        """Return the type of a value that must hold integer codes."""
+        if not isinstance(value.dtype, IntType):
+            raise self.fail(
+                f"{value.name!r} must hold integer codes, not {value.dtype}; "
+                "quantize the graph first"
+            )
+        return value.dtype
+
+    def scale_of(self, value: Value) -> float:
+        """Return the scale of a per-tensor value."""
+        self.integer(value)
+        if value.quant is None or not value.quant.is_per_tensor:
+            raise self.fail(f"{value.name!r} must have one scale for the whole tensor")
+        return value.quant.scale[0]
+
+    def zero_of(self, value: Value) -> np.int64:
+        """Return the zero point of a per-tensor value."""
+        self.scale_of(value)
+        assert value.quant is not None
+        return np.int64(value.quant.zero_point[0])
+
+    def same_params(self, values: Sequence[Value]) -> None:
+        """Refuse values whose codes do not mean the same; kernels copy them."""
+        for value in values[1:]:
+            if value.quant != values[0].quant or value.dtype != values[0].dtype:
+                raise self.fail(
+                    f"{value.name!r} must have the type and quantization parameters of "
+                    f"{values[0].name!r}"
+                )
+
+
+def output_range(site: Site, activation: Activation) -> tuple[int, int]:
+    """Return (qmin, qmax) of the node's output after its fused activation.
+
+    The bound of an activation is zero_point + round(bound / scale), ties away from zero, divided
+    in float32. Source: CalculateActivationRangeQuantized, tensorflow/lite/kernels/kernel_util.cc.
+    """
+    out = site.result()
+    dtype = site.integer(out)
+    low, high = activation.bounds
+    qmin, qmax = dtype.min, dtype.max
+    if activation is Activation.NONE:
+        return qmin, qmax
+    scale, zero_point = np.float32(site.scale_of(out)), int(site.zero_of(out))
+    if math.isfinite(low):
+        qmin = max(qmin, zero_point + _round_half_away(float(np.float32(low) / scale)))
+    if math.isfinite(high):
+        qmax = min(qmax, zero_point + _round_half_away(float(np.float32(high) / scale)))
+    return qmin, qmax
+
+
+def _round_half_away(exact: float) -> int:
+    whole = math.trunc(exact)
+    if abs(exact - whole) >= 0.5:
+        whole += 1 if exact > 0 else -1
+    return whole
+
+
+def fixed_scaling(
+    rule: Requant, ratios: Sequence[float], zero_point: int, qmin: int, qmax: int
+) -> Scaling:
+    """Return the integers of a list of real ratios; ties and shifts follow the rule.
+
+    Raises:
+        QuantizationError: If a ratio is out of the multiplier's range.
+    """
+    multipliers = [quantize_multiplier(ratio) for ratio in ratios]
+    return _pack(rule, multipliers, ratios, zero_point, qmin, qmax)
+
+
+def _pack(
+    rule: Requant,
+    multipliers: Sequence[Multiplier],
+    ratios: Sequence[float],
+    zero_point: int,
+    qmin: int,
+    qmax: int,
+) -> Scaling:
+    return Scaling(
+        int(rule),
+        np.array([m.multiplier for m in multipliers], np.int64),
+        np.array([m.right_shift for m in multipliers], np.int64),
+        np.array(ratios, np.float64),
+        int(zero_point),
+        int(qmin),
+        int(qmax),
+    )
+
+
+def wide_scaling(rule: Requant, ratio: float) -> Scaling:
+    """Return the scaling of an intermediate: no zero point, clamped to int32 alone."""
+    return fixed_scaling(rule, [ratio], 0, -(1 << 31), (1 << 31) - 1)
+
+
+def raw_scaling(channels: int) -> Scaling:
+    """Return the scaling that leaves accumulators as they are."""
+    return _pack(
+        Requant.NONE, [Multiplier(0, 0)] * channels, [1.0] * channels, 0, -(1 << 31), (1 << 31) - 1
+    )
+
+
+def product_scaling(site: Site, activation: Activation, channels: int) -> Scaling:
+    """Return the scaling of sum(x * w) for a node whose inputs 0 and 1 are x and w.
+
+    The ratio is s_x * s_w[c] / s_out. `ScaleProduct` says in which precision the product is taken.
+    An output of 32 bits is the accumulator itself.
+    """
+    x, weights, out = site.operand(0), site.operand(1), site.result()
+    if site.integer(out).bits == 32:
+        return raw_scaling(channels)
+    if weights.quant is None:
+        raise site.fail(f"{weights.name!r} must have quantization parameters")
+    x_scale, out_scale = site.scale_of(x), site.scale_of(out)
+    legacy = site.profile.product is ScaleProduct.LITERT and not site.integer(x).signed
+    if legacy or site.profile.product is ScaleProduct.FLOAT32:
+        products = [float32_product(x_scale, scale) for scale in weights.quant.scale]
+    else:
+        products = [x_scale * scale for scale in weights.quant.scale]
+    ratios = [product / out_scale for product in products]
+    if len(ratios) == 1:
+        ratios *= channels
+    qmin, qmax = output_range(site, activation)
+    return fixed_scaling(site.profile.rule(site.op), ratios, int(site.zero_of(out)), qmin, qmax)
+
+
+def accumulator(channels: int, bits: int) -> NDArray[np.signedinteger]:
+    """Return scratch for one output pixel, as wide as the profile's accumulator."""
+    return np.zeros(channels, np.int32 if bits <= 32 else np.int64)

@@ -1,0 +1,111 @@
+"""Softmax in fixed point: Q5.26 inputs, Q0.31 exponentials, one reciprocal per row.
+
+Source: tensorflow/lite/kernels/internal/reference/softmax.h and gemmlowp's fixedpoint.h; the
+formulas are written out in numerics.md, section 3.5. Oracle: tests/oracle/softmax.py.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .arith import INT32_MAX, INT32_MIN, doubling_high_multiply, rounding_shift, saturate, widen
+from .jit import jit
+
+Codes = NDArray[np.integer]
+
+_INTEGER_BITS = 5
+_FRACTION_BITS = 31 - _INTEGER_BITS
+_EXP_MINUS_EIGHTH = 1895147668  # exp(-1/8) in Q0.31
+_THIRD = 715827883  # 1/3 in Q0.31
+# exp(-2**k) in Q0.31 for k = -2 ... 4.
+_EXP_OF_POWER = (1672461947, 1302514674, 790015084, 290630308, 39332535, 720401, 242)
+_48_OVER_17 = 1515870810  # Q2.29
+_MINUS_32_OVER_17 = -1010580540  # Q2.29
+_SUM_BITS = 12  # integer bits of the sum of exponentials
+
+
+@jit
+def _exp_on_quarter(a: int) -> int:
+    """Return exp(a) in Q0.31 for a in [-1/4, 0) given in Q0.31."""
+    x = a + (1 << 28)
+    x2 = doubling_high_multiply(x, x)
+    x3 = doubling_high_multiply(x2, x)
+    x4 = doubling_high_multiply(x2, x2)
+    tail = doubling_high_multiply(rounding_shift(x4, 2) + x3, _THIRD) + x2
+    return _EXP_MINUS_EIGHTH + doubling_high_multiply(
+        _EXP_MINUS_EIGHTH, x + rounding_shift(tail, 1)
+    )
+
+
+@jit
+def exp_on_negative(a: int) -> int:
+    """Return exp(a) in Q0.31 for a <= 0 in Q5.26."""
+    if a == 0:
+        return INT32_MAX
+    quarter = 1 << (_FRACTION_BITS - 2)
+    fraction = (a & (quarter - 1)) - quarter
+    result = _exp_on_quarter(fraction << _INTEGER_BITS)
+    remainder = fraction - a
+    for index in range(7):
+        if (remainder >> (_FRACTION_BITS - 2 + index)) & 1:
+            result = doubling_high_multiply(result, _EXP_OF_POWER[index])
+    return result
+
+
+@jit
+def _reciprocal(a: int) -> int:
+    """Return 1 / (1 + x) in Q0.31 for x in [0, 1) given as `a` in Q0.31, by three Newton steps."""
+    total = a + INT32_MAX
+    half = (total + 1) // 2 if total >= 0 else -((1 - total) // 2)
+    x = _48_OVER_17 + doubling_high_multiply(half, _MINUS_32_OVER_17)
+    for _ in range(3):
+        error = (1 << 29) - doubling_high_multiply(half, x)
+        x += saturate(doubling_high_multiply(x, error) << 2, INT32_MIN, INT32_MAX)
+    return saturate(x << 1, INT32_MIN, INT32_MAX)
+
+
+@jit
+def _leading_zeros_32(value: int) -> int:
+    """Return the leading zeros of a positive 32-bit number."""
+    count = 0
+    while value < (1 << 31):
+        value <<= 1
+        count += 1
+    return count
+
+
+@jit
+def softmax_rows(
+    x: Codes,
+    multiplier: int,
+    left_shift: int,
+    smallest_difference: int,
+    out_bits: int,
+    zero_point: int,
+    qmax: int,
+    out: Codes,
+) -> None:
+    """Write softmax of each row of `x` (rows, classes) in units of 2**-out_bits.
+
+    The caller bounds the classes so that the sum stays below 2**31 (see `MAX_CLASSES`).
+    """
+    for row in range(x.shape[0]):
+        largest = widen(x[row, 0])
+        for i in range(x.shape[1]):
+            largest = max(largest, widen(x[row, i]))
+        total = 0
+        for i in range(x.shape[1]):
+            difference = widen(x[row, i]) - largest
+            if difference >= smallest_difference:
+                scaled = doubling_high_multiply(difference << left_shift, multiplier)
+                total += rounding_shift(exp_on_negative(scaled), _SUM_BITS)
+        zeros = _leading_zeros_32(total)
+        inverse = _reciprocal((total << zeros) - (1 << 31))
+        shift = (_SUM_BITS - zeros) + 31 - out_bits
+        for i in range(x.shape[1]):
+            difference = widen(x[row, i]) - largest
+            code = 0
+            if difference >= smallest_difference:
+                scaled = doubling_high_multiply(difference << left_shift, multiplier)
+                exponential = exp_on_negative(scaled)
+                code = rounding_shift(doubling_high_multiply(inverse, exponential), shift)
+            out[row, i] = min(code + zero_point, qmax)
