@@ -1,6 +1,7 @@
 """Lowering of the accumulating operators: weights are packed once, at plan time."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +13,7 @@ from hwsim.verify import centered_weights
 from .conv import batched_matmul, conv_2d, depthwise_conv_2d, fully_connected
 from .scaling import Site, accumulator, product_scaling
 
-Array = NDArray[np.generic]
+Array = NDArray[Any]
 Step = Callable[[Sequence[Array]], tuple[Array, ...]]
 
 
@@ -36,7 +37,7 @@ def _bias(site: Site, channels: int) -> NDArray[np.int64]:
     return np.asarray(bias.data, np.int64)
 
 
-def _empty(out: Value, shape: tuple[int, ...]) -> NDArray[np.integer]:
+def _empty(out: Value, shape: tuple[int, ...]) -> Array:
     return np.empty(shape, out.dtype.storage)
 
 

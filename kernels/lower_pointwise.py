@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -92,7 +93,7 @@ def _add_apart(site: Site, sign: int) -> Step:
     return step
 
 
-def _common_zero(site: Site, value: Value) -> np.int64:
+def _common_zero(site: Site, value: Value) -> Any:
     assert value.quant is not None
     if len(set(value.quant.zero_point)) != 1:
         raise site.fail(f"{value.name!r} must have one zero point for all channels")
@@ -233,7 +234,7 @@ def lower_table(site: Site) -> Step:
     if isinstance(attrs, GeluAttrs) and attrs.tanh:
         function = _gelu_tanh
     table = _table(site, function)
-    first = np.int64(dtype.min)
+    first: Any = np.int64(dtype.min)
 
     def step(arrays: Sequence[Array]) -> tuple[Array, ...]:
         made = np.empty(out.elements, out.dtype.storage)

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -13,12 +14,12 @@ from hwsim.profile import AverageRule, Requant
 from .lower_linear import Array, Step
 from .norm import layer_norm_rows
 from .pool import average_pool_codes, average_pool_scaled, max_pool_2d, mean_rows
-from .scaling import Site, _pack, fixed_scaling, output_range
+from .scaling import Site, fixed_scaling, output_range, pack_scaling
 from .softmax import softmax_rows
 
-# A row's sum of exponentials (Q12.19 each at most 2**19) must stay below 2**31 - 2**19; LiteRT's
-# own kernel aborts from 512 up (numerics.md, section 13), so no reference exists beyond.
 _INPUT_INTEGER_BITS = 5
+# Each exponential adds at most 2**19 to the sum; 2**12 of them reach 2**31.
+_SUM_HEADROOM = 12
 
 
 def lower_pool(site: Site) -> Step:
@@ -76,7 +77,7 @@ def lower_mean(site: Site) -> Step:
         whole = quantize_multiplier(ratio)
         spare = min(count.bit_length() - 1, 32, 31 - whole.right_shift)
         divided = type(whole)((whole.multiplier << spare) // count, whole.right_shift + spare)
-        scaling = _pack(rule, [divided], [ratio / count], zero_point, dtype.min, dtype.max)
+        scaling = pack_scaling(rule, [divided], [ratio / count], zero_point, dtype.min, dtype.max)
     else:
         scaling = fixed_scaling(rule, [ratio / count], zero_point, dtype.min, dtype.max)
     x_zero = site.zero_of(x)
@@ -124,10 +125,6 @@ def lower_softmax(site: Site) -> Step:
     return step
 
 
-# Each exponential adds at most 2**19 to the sum; 2**12 of them reach 2**31.
-_SUM_HEADROOM = 12
-
-
 def lower_layer_norm(site: Site) -> Step:
     """Lower LAYER_NORM with integer gamma (per tensor) and beta in the accumulator's scale."""
     attrs = site.node.attrs
@@ -146,7 +143,7 @@ def lower_layer_norm(site: Site) -> Step:
     ratio = site.scale_of(gamma) * 2.0**-FRACTION_BITS / site.scale_of(out)
     rule = site.profile.rule(site.op)
     scaling = fixed_scaling(rule, [ratio], int(site.zero_of(out)), dtype.min, dtype.max)
-    epsilon = np.int64(epsilon_code(attrs.epsilon, site.scale_of(x), channels))
+    epsilon: Any = np.int64(epsilon_code(attrs.epsilon, site.scale_of(x), channels))
 
     def step(arrays: Sequence[Array]) -> tuple[Array, ...]:
         rows = arrays[0].reshape(-1, channels)

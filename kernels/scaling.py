@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,8 +64,8 @@ class Site:
             raise self.fail(f"{value.name!r} must have one scale for the whole tensor")
         return value.quant.scale[0]
 
-    def zero_of(self, value: Value) -> np.int64:
-        """Return the zero point of a per-tensor value."""
+    def zero_of(self, value: Value) -> Any:
+        """Return the zero point of a per-tensor value, as an int64 that widens what it meets."""
         self.scale_of(value)
         assert value.quant is not None
         return np.int64(value.quant.zero_point[0])
@@ -115,10 +116,10 @@ def fixed_scaling(
         QuantizationError: If a ratio is out of the multiplier's range.
     """
     multipliers = [quantize_multiplier(ratio) for ratio in ratios]
-    return _pack(rule, multipliers, ratios, zero_point, qmin, qmax)
+    return pack_scaling(rule, multipliers, ratios, zero_point, qmin, qmax)
 
 
-def _pack(
+def pack_scaling(
     rule: Requant,
     multipliers: Sequence[Multiplier],
     ratios: Sequence[float],
@@ -126,6 +127,7 @@ def _pack(
     qmin: int,
     qmax: int,
 ) -> Scaling:
+    """Return ready multipliers as kernel arguments; `ratios` serve REAL_HALF_AWAY."""
     return Scaling(
         int(rule),
         np.array([m.multiplier for m in multipliers], np.int64),
@@ -144,7 +146,7 @@ def wide_scaling(rule: Requant, ratio: float) -> Scaling:
 
 def raw_scaling(channels: int) -> Scaling:
     """Return the scaling that leaves accumulators as they are."""
-    return _pack(
+    return pack_scaling(
         Requant.NONE, [Multiplier(0, 0)] * channels, [1.0] * channels, 0, -(1 << 31), (1 << 31) - 1
     )
 

@@ -74,7 +74,7 @@ def digits_split() -> Split:
         InputError: If scikit-learn is not installed.
     """
     try:
-        from sklearn.datasets import load_digits  # type: ignore[import-untyped]
+        from sklearn.datasets import load_digits
     except ImportError as error:
         raise InputError(
             "scikit-learn must be installed to load the digits; run pip install hwsim[demo]"

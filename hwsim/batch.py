@@ -1,0 +1,122 @@
+"""The same graph for another batch size, where its operators keep batch entries apart."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from hwsim.graph import Graph, Node, Value
+from hwsim.ops import (
+    OPS,
+    Attrs,
+    ConcatAttrs,
+    FullyConnectedAttrs,
+    MeanAttrs,
+    Op,
+    PadAttrs,
+    ReshapeAttrs,
+    SliceAttrs,
+    SplitAttrs,
+    TransposeAttrs,
+)
+
+
+def with_batch(graph: Graph, batch: int) -> Graph | None:
+    """Return the graph for `batch` entries, or None if an operator mixes or moves the first axis.
+
+    Every input and computed value must have the file's batch as its first axis.
+    """
+    old = _batch_of(graph)
+    if old is None:
+        return None
+    if old == batch:
+        return graph
+    values = dict(graph.values)
+    for value in graph.inputs:
+        values[value.name] = replace(value, shape=(batch, *value.shape[1:]))
+    nodes = []
+    for node in graph.nodes:
+        operands = [graph.values[name] for name in node.inputs if name]
+        outputs = [graph.values[name] for name in node.outputs]
+        if any(out.shape[:1] != (old,) for out in outputs) or not _keeps_batch(node, operands, old):
+            return None
+        if node.op is Op.CONCATENATION:
+            for value in operands:
+                if value.data is not None:
+                    values[value.name] = _repeated(value, old, batch)
+        attrs = _for_batch(node.attrs, batch)
+        shapes = OPS[node.op].infer(attrs, [values[name].shape for name in node.inputs if name])
+        if any(shape[0] != batch for shape in shapes):
+            return None
+        for out, shape in zip(outputs, shapes, strict=True):
+            values[out.name] = replace(out, shape=shape)
+        nodes.append(replace(node, attrs=attrs))
+    return replace(graph, nodes=tuple(nodes), values=values)
+
+
+def _batch_of(graph: Graph) -> int | None:
+    batches = {value.shape[:1] for value in graph.inputs}
+    if len(batches) != 1 or () in batches:
+        return None
+    return batches.pop()[0]
+
+
+def _repeated(value: Value, old: int, batch: int) -> Value:
+    """Return a joined constant for every batch entry; it must be the same in each."""
+    assert value.data is not None
+    return replace(
+        value,
+        shape=(batch, *value.shape[1:]),
+        data=np.repeat(value.data[:1], batch, axis=0),
+    )
+
+
+def _keeps_batch(node: Node, operands: Sequence[Value], old: int) -> bool:
+    """Whether entry i of the output depends on entry i of the inputs alone."""
+    attrs, x = node.attrs, operands[0]
+    if any(value.shape[:1] != (old,) for value in operands if not value.is_constant):
+        return False
+    match attrs:
+        case TransposeAttrs():
+            return attrs.perm[0] == 0
+        case MeanAttrs():
+            return 0 not in attrs.axes
+        case PadAttrs():
+            return attrs.before[0] == attrs.after[0] == 0
+        case SliceAttrs():
+            return (attrs.starts[0], attrs.strides[0], attrs.sizes[0]) == (0, 1, old)
+        case SplitAttrs():
+            return attrs.axis != 0
+        case ConcatAttrs():
+            constants = [value.data for value in operands if value.data is not None]
+            return attrs.axis != 0 and all((data == data[:1]).all() for data in constants)
+        case ReshapeAttrs():
+            return attrs.shape[:1] == (old,)
+        case FullyConnectedAttrs():
+            return len(x.shape) >= 2
+    if node.op in (Op.SOFTMAX, Op.LAYER_NORM, Op.BATCH_NORM):
+        return len(x.shape) >= 2
+    if node.op is Op.MATMUL:
+        return all(len(value.shape) >= 3 for value in operands)
+    if node.op in (Op.ADD, Op.SUB, Op.MUL, Op.DIV, Op.POW):
+        return all(_broadcasts_over_batch(value, len(node_shape(operands))) for value in operands)
+    return True
+
+
+def node_shape(operands: Sequence[Value]) -> tuple[int, ...]:
+    """Return the longest operand shape: the one that the others broadcast to."""
+    return max((value.shape for value in operands), key=len)
+
+
+def _broadcasts_over_batch(value: Value, rank: int) -> bool:
+    if value.is_constant:
+        return len(value.shape) < rank or value.shape[0] == 1
+    return len(value.shape) == rank
+
+
+def _for_batch(attrs: Attrs, batch: int) -> Attrs:
+    if isinstance(attrs, ReshapeAttrs):
+        return ReshapeAttrs((batch, *attrs.shape[1:]))
+    if isinstance(attrs, SliceAttrs):
+        return replace(attrs, sizes=(batch, *attrs.sizes[1:]))
+    return attrs

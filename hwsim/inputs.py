@@ -1,0 +1,101 @@
+"""Checks of the arrays that a user hands to a graph."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hwsim.errors import InputError
+from hwsim.graph import Graph, Value
+from hwsim.quant import Rounding, quantize_array
+
+Arrays = Mapping[str, NDArray[Any]] | NDArray[Any]
+
+
+def named_inputs(graph: Graph, inputs: Arrays) -> dict[str, NDArray[Any]]:
+    """Return arrays by input name; one array serves a graph with one input.
+
+    Raises:
+        InputError: If a name is missing or unknown.
+    """
+    if not isinstance(inputs, Mapping):
+        if len(graph.inputs) != 1:
+            names = ", ".join(graph.input_names)
+            raise InputError(f"inputs must be a dict with {names}, not one array")
+        return {graph.input_names[0]: np.asarray(inputs)}
+    for name in inputs:
+        if name not in graph.input_names:
+            raise InputError(f"input must be one of {', '.join(graph.input_names)}, not {name!r}")
+    for name in graph.input_names:
+        if name not in inputs:
+            raise InputError(f"input {name!r} must be given; it is missing")
+    return {name: np.asarray(array) for name, array in inputs.items()}
+
+
+def checked_inputs(
+    graph: Graph, inputs: Arrays, rounding: Rounding | None
+) -> dict[str, NDArray[Any]]:
+    """Return arrays that the graph can run: named, shaped, typed, C-contiguous.
+
+    Args:
+        graph: The graph to feed.
+        inputs: One array per input; the first axis may be any multiple of the graph's batch.
+        rounding: How float arrays become the codes of an integer input; None for a float graph.
+
+    Raises:
+        InputError: If a name, shape or dtype does not fit, or a float is not finite.
+    """
+    arrays = named_inputs(graph, inputs)
+    batches = set()
+    ready = {}
+    for value in graph.inputs:
+        array = arrays[value.name]
+        _check_shape(value, array)
+        if value.shape:
+            batches.add(array.shape[0] // value.shape[0])
+        ready[value.name] = np.ascontiguousarray(_typed(value, array, rounding))
+    if len(batches) > 1:
+        raise InputError(
+            f"inputs must agree on the batch, not be {sorted(batches)} times the graph's"
+        )
+    return ready
+
+
+def _check_shape(value: Value, array: NDArray[Any]) -> None:
+    fits = array.ndim == len(value.shape) and array.shape[1:] == value.shape[1:]
+    if fits and value.shape:
+        fits = array.shape[0] > 0 and array.shape[0] % value.shape[0] == 0
+    if not fits:
+        tail = ", ".join(map(str, value.shape[1:]))
+        batch = f"a multiple of {value.shape[0]}" if value.shape and value.shape[0] > 1 else "batch"
+        raise InputError(
+            f"input {value.name!r} must have shape ({batch}{', ' + tail if tail else ''}), "
+            f"not {array.shape}"
+        )
+
+
+def _typed(value: Value, array: NDArray[Any], rounding: Rounding | None) -> NDArray[Any]:
+    wanted = value.dtype.storage
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        raise InputError(f"input {value.name!r} must be finite, not NaN or infinite")
+    if array.dtype == wanted:
+        _check_codes(value, array)
+        return array
+    if array.dtype.kind == "f" and value.is_float:
+        return array.astype(wanted)
+    if array.dtype.kind == "f" and value.quant is not None and rounding is not None:
+        assert not value.is_float
+        return quantize_array(array.astype(np.float32), value.dtype, value.quant, rounding)  # type: ignore[arg-type]
+    allowed = f"{wanted}" if value.is_float or value.quant is None else f"{wanted} codes or floats"
+    raise InputError(f"input {value.name!r} must be {allowed}, not {array.dtype}")
+
+
+def _check_codes(value: Value, array: NDArray[Any]) -> None:
+    """Refuse codes outside a width narrower than its storage."""
+    dtype = value.dtype
+    if value.is_float or dtype.bits == 8 * array.dtype.itemsize:
+        return
+    low, high = int(array.min()), int(array.max())
+    if low < dtype.min or high > dtype.max:  # type: ignore[union-attr]
+        raise InputError(f"input {value.name!r} must hold codes of {dtype}, not [{low}, {high}]")

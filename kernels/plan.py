@@ -1,0 +1,213 @@
+"""A graph under a profile as a list of kernel calls."""
+
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from types import MappingProxyType
+
+import numpy as np
+
+from hwsim.batch import with_batch
+from hwsim.errors import GraphError, HwsimError
+from hwsim.graph import Graph
+from hwsim.ops import Op
+from hwsim.profile import NumericProfile
+from hwsim.verify import verify
+
+from .lower_linear import (
+    Array,
+    Step,
+    lower_conv_2d,
+    lower_depthwise_conv_2d,
+    lower_fully_connected,
+    lower_matmul,
+)
+from .lower_move import (
+    lower_concatenation,
+    lower_pad,
+    lower_reshape,
+    lower_split,
+    lower_strided_slice,
+    lower_transpose,
+)
+from .lower_pointwise import (
+    lower_add,
+    lower_dequantize,
+    lower_leaky_relu,
+    lower_mul,
+    lower_rescale,
+    lower_table,
+)
+from .lower_reduce import lower_layer_norm, lower_mean, lower_pool, lower_softmax
+from .scaling import Site
+
+KERNELS: Mapping[Op, Callable[[Site], Step]] = MappingProxyType(
+    {
+        Op.CONV_2D: lower_conv_2d,
+        Op.DEPTHWISE_CONV_2D: lower_depthwise_conv_2d,
+        Op.FULLY_CONNECTED: lower_fully_connected,
+        Op.MATMUL: lower_matmul,
+        Op.ADD: lower_add,
+        Op.SUB: lower_add,
+        Op.MUL: lower_mul,
+        Op.AVERAGE_POOL_2D: lower_pool,
+        Op.MAX_POOL_2D: lower_pool,
+        Op.MEAN: lower_mean,
+        Op.SOFTMAX: lower_softmax,
+        Op.LAYER_NORM: lower_layer_norm,
+        Op.RELU: lower_rescale,
+        Op.RELU6: lower_rescale,
+        Op.RELU_N1_TO_1: lower_rescale,
+        Op.LEAKY_RELU: lower_leaky_relu,
+        Op.LOGISTIC: lower_table,
+        Op.TANH: lower_table,
+        Op.HARD_SWISH: lower_table,
+        Op.GELU: lower_table,
+        Op.RESHAPE: lower_reshape,
+        Op.TRANSPOSE: lower_transpose,
+        Op.PAD: lower_pad,
+        Op.CONCATENATION: lower_concatenation,
+        Op.STRIDED_SLICE: lower_strided_slice,
+        Op.SPLIT: lower_split,
+        Op.QUANTIZE: lower_rescale,
+        Op.DEQUANTIZE: lower_dequantize,
+    }
+)
+
+# Entries computed together: large enough to hide a call, small enough to stay in cache.
+CHUNK = 8
+
+
+@dataclass(frozen=True)
+class _Call:
+    step: Step
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    dead: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A lowered graph, ready to run on arrays of its own batch size.
+
+    Args:
+        graph: What was lowered.
+        calls: Kernel calls in execution order.
+        constants: Arrays that calls read besides activations.
+    """
+
+    graph: Graph
+    calls: tuple[_Call, ...]
+    constants: Mapping[str, Array]
+
+    def run(self, inputs: Mapping[str, Array], *, keep_all: bool = False) -> dict[str, Array]:
+        """Return outputs, or every activation if `keep_all`."""
+        arrays: dict[str, Array] = {**self.constants, **inputs}
+        for call in self.calls:
+            made = call.step([arrays[name] for name in call.inputs])
+            arrays.update(zip(call.outputs, made, strict=True))
+            if not keep_all:
+                for name in call.dead:
+                    del arrays[name]
+        wanted = self.graph.activations if keep_all else self.graph.outputs
+        return {value.name: arrays[value.name] for value in wanted}
+
+
+def lower(graph: Graph, profile: NumericProfile) -> Plan:
+    """Return the plan of an integer graph, its accumulators proved.
+
+    Raises:
+        GraphError: If an operator has no integer kernel, a value breaks a rule of the profile, or
+            an accumulator could overflow.
+    """
+    _refuse_unkernelled(graph)
+    verify(graph, profile)
+    last = {name: index for index, node in enumerate(graph.nodes) for name in node.inputs}
+    calls = []
+    for index, node in enumerate(graph.nodes):
+        site = Site(graph, node, profile)
+        try:
+            step = KERNELS[node.op](site)
+        except HwsimError as error:
+            if str(error).startswith("node "):
+                raise
+            raise site.fail(str(error)) from error
+        inputs = tuple(filter(None, node.inputs))
+        dead = tuple(
+            name
+            for name in dict.fromkeys(inputs)
+            if last[name] == index
+            and name not in graph.output_names
+            and not graph.values[name].is_constant
+        )
+        calls.append(_Call(step, inputs, node.outputs, dead))
+    constants = {name: value.data for name, value in graph.values.items() if value.data is not None}
+    return Plan(graph, tuple(calls), constants)
+
+
+def _refuse_unkernelled(graph: Graph) -> None:
+    if graph.nodes and graph.is_float:
+        raise GraphError(
+            f"graph {graph.name!r} must hold quantized codes, not floats; quantize it first"
+        )
+    for node in graph.nodes:
+        if node.op not in KERNELS:
+            known = ", ".join(op.value for op in KERNELS)
+            raise GraphError(
+                f"node {node.name!r}: operator of an integer graph must be one of {known}, "
+                f"not {node.op.value}"
+            )
+
+
+def execute(
+    graph: Graph,
+    profile: NumericProfile,
+    inputs: Mapping[str, Array],
+    *,
+    threads: int = 1,
+    keep_all: bool = False,
+    progress: Callable[[int], None] | None = None,
+) -> dict[str, Array]:
+    """Run any whole number of the graph's batches and join the results.
+
+    Entries are computed in chunks that do not see each other, so neither the batch nor the number
+    of threads can change a bit.
+
+    Args:
+        graph: Integer graph.
+        profile: Its arithmetic.
+        inputs: One array per graph input, first axes equal and a multiple of the graph's batch.
+        threads: Chunks computed at a time.
+        keep_all: Return every activation instead of the outputs.
+        progress: Called with the entries of each finished chunk.
+    """
+    own = graph.inputs[0].shape[0] if graph.inputs[0].shape else 1
+    total = next(iter(inputs.values())).shape[0] if graph.inputs[0].shape else 1
+    size = own
+    if total > own:
+        larger = with_batch(graph, min(CHUNK, total))
+        if larger is not None:
+            graph, size = larger, min(CHUNK, total)
+    plan = lower(graph, profile)
+    if total == own == size:
+        return plan.run(inputs, keep_all=keep_all)
+
+    def chunk(start: int) -> dict[str, Array]:
+        # The last chunk is moved back to be full: its first entries are computed again and cut.
+        first = min(start, total - size)
+        part = {
+            name: np.ascontiguousarray(array[first : first + size])
+            for name, array in inputs.items()
+        }
+        made = plan.run(part, keep_all=keep_all)
+        if progress is not None:
+            progress(first + size - start)
+        return {name: array[start - first :] for name, array in made.items()}
+
+    starts = range(0, total, size)
+    if threads == 1:
+        parts: Sequence[dict[str, Array]] = [chunk(start) for start in starts]
+    else:
+        with ThreadPoolExecutor(threads) as pool:
+            parts = list(pool.map(chunk, starts))
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
