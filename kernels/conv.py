@@ -15,6 +15,15 @@ Codes = NDArray[np.integer]
 
 
 @jit
+def add_products(acc: Codes, codes: Codes, zero: int, weights: Codes) -> None:
+    """Add (codes - zero) @ weights to `acc`, weights (I, O)."""
+    for i in range(weights.shape[0]):
+        code = np.int32(codes[i] - zero)
+        for o in range(weights.shape[1]):
+            acc[o] += code * weights[i, o]
+
+
+@jit
 def conv_2d(
     x: Codes,
     weights: Codes,
@@ -22,19 +31,18 @@ def conv_2d(
     stride: tuple[int, int],
     dilation: tuple[int, int],
     origin: tuple[int, int],
-    groups: int,
     x_zero: int,
     scaling: Scaling,
     acc: Codes,
     out: Codes,
 ) -> None:
-    """Convolve NHWC `x` with (kh, kw, I / groups, O) weights into NHWC `out`.
+    """Convolve NHWC `x` with (groups, kh, kw, I / groups, O / groups) weights into NHWC `out`.
 
     `origin` is (top, left) padding; padded positions hold the zero point, so they add nothing.
     """
     height, width = x.shape[1], x.shape[2]
-    taps_h, taps_w, depth, channels = weights.shape
-    per_group = channels // groups
+    groups, taps_h, taps_w, depth, per_group = weights.shape
+    channels = groups * per_group
     for b in range(out.shape[0]):
         for row in range(out.shape[1]):
             for col in range(out.shape[2]):
@@ -48,10 +56,9 @@ def conv_2d(
                         if z < 0 or z >= width:
                             continue
                         for g in range(groups):
-                            for c in range(depth):
-                                code = x[b, y, z, g * depth + c] - x_zero
-                                for o in range(g * per_group, (g + 1) * per_group):
-                                    acc[o] += code * weights[i, j, c, o]
+                            sums = acc[g * per_group : (g + 1) * per_group]
+                            codes = x[b, y, z, g * depth : (g + 1) * depth]
+                            add_products(sums, codes, x_zero, weights[g, i, j])
                 for o in range(channels):
                     out[b, row, col, o] = requantize(acc[o], scaling, o)
 
@@ -109,10 +116,7 @@ def fully_connected(
     """Multiply rows of `x` (M, I) by packed weights (I, O) into `out` (M, O)."""
     for m in range(out.shape[0]):
         acc[:] = bias
-        for i in range(weights.shape[0]):
-            code = x[m, i] - x_zero
-            for o in range(weights.shape[1]):
-                acc[o] += code * weights[i, o]
+        add_products(acc, x[m], x_zero, weights)
         for o in range(weights.shape[1]):
             out[m, o] = requantize(acc[o], scaling, o)
 

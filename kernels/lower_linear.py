@@ -18,14 +18,13 @@ Step = Callable[[Sequence[Array]], tuple[Array, ...]]
 
 
 def _packed(site: Site, axes: tuple[int, ...]) -> NDArray[np.signedinteger]:
-    """Return constant weights without zero point, axes permuted, in the narrowest type."""
+    """Return constant weights without zero point, axes permuted, as int32."""
     weights = site.operand(1)
     if weights.data is None:
         raise site.fail(f"weights {weights.name!r} must be a constant")
     site.integer(weights)
     centered = centered_weights(weights).transpose(axes)
-    narrow = np.int16 if np.abs(centered).max(initial=0) < 1 << 15 else np.int32
-    return np.ascontiguousarray(centered, narrow)
+    return np.ascontiguousarray(centered, np.int32)
 
 
 def _bias(site: Site, channels: int) -> NDArray[np.int64]:
@@ -46,8 +45,10 @@ def lower_conv_2d(site: Site) -> Step:
     attrs = site.node.attrs
     assert isinstance(attrs, ConvAttrs)
     out = site.result()
-    weights = _packed(site, (1, 2, 3, 0))
-    channels = weights.shape[3]
+    packed = _packed(site, (1, 2, 3, 0))
+    channels = packed.shape[3]
+    by_group = packed.reshape(*packed.shape[:3], attrs.groups, -1)
+    weights = np.ascontiguousarray(by_group.transpose(3, 0, 1, 2, 4))
     bias = _bias(site, channels)
     scaling = product_scaling(site, attrs.activation, channels)
     x_zero = site.zero_of(site.operand(0))
@@ -57,7 +58,7 @@ def lower_conv_2d(site: Site) -> Step:
         made = _empty(out, out.shape)
         conv_2d(
             arrays[0], weights, bias, attrs.stride, attrs.dilation, attrs.padding[:2],
-            attrs.groups, x_zero, scaling, accumulator(channels, bits), made,
+            x_zero, scaling, accumulator(channels, bits), made,
         )  # fmt: skip
         return (made,)
 
