@@ -204,6 +204,13 @@ class _Described(_Table):
         }
         return tuple(sorted(pairs))
 
+    def supports(self, option: Option) -> bool:
+        """Return whether one row holds both widths of a pair."""
+        return any(
+            option.weight_bits in row.weight_bits and option.activation_bits in row.activation_bits
+            for row in self.capabilities
+        )
+
 
 class _Clocked(_Described):
     """A processor with MAC precisions, a clock and memories."""
