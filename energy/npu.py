@@ -1,7 +1,8 @@
 """Cycles, time and energy on an Ethos-U-like NPU.
 
 Cycles follow the block engine's equations (Arm Vela, npu_performance.py). A layer is cut into
-output blocks; blocks overlap array and output stage, the last one does not. Left out: memory
+output blocks, the fewest that the engine's buffer allows (each block fetches its input anew);
+blocks overlap array and output stage, the last one does not. Left out: memory
 latency and burst efficiency, start-up delays of single micro-blocks, the command floor, and the
 weight stream's buffering behind the previous layer.
 """
@@ -77,8 +78,10 @@ def layer_cycles(array: NpuArray, layer: Layer) -> tuple[float, str]:
     if layer.work is Work.TABLE:
         return _at_least(array, array.output_cycles.value * layer.out_elements), "output"
     plane = _plane(layer)
+    blocks = _blocks(array, layer, plane)
+    fewest = min(_count(plane, block) for block in blocks)
     total, compute, output = min(
-        _blocked(array, layer, plane, block) for block in _blocks(array, layer, plane)
+        _blocked(array, layer, plane, block) for block in blocks if _count(plane, block) == fewest
     )
     repeats = layer.groups if layer.work is Work.MATMUL else 1
     return total * repeats, "compute" if compute >= output else "output"
@@ -123,6 +126,11 @@ def _blocks(
     return found or [(1, min(width, array.micro_block_width.count), micro)]
 
 
+def _count(plane: tuple[int, int, int], block: tuple[int, int, int]) -> int:
+    """Return how many blocks cover a plane."""
+    return ceil(plane[0] / block[0]) * ceil(plane[1] / block[1]) * ceil(plane[2] / block[2])
+
+
 def _blocked(
     array: NpuArray, layer: Layer, plane: tuple[int, int, int], block: tuple[int, int, int]
 ) -> tuple[float, float, float]:
@@ -131,7 +139,7 @@ def _blocked(
     One block costs max(array, output) as long as the next follows; the last adds the shorter.
     """
     height, width, depth = plane
-    count = ceil(height / block[0]) * ceil(width / block[1]) * ceil(depth / block[2])
+    count = _count(plane, block)
     compute = float(_array_cycles(array, layer, block))
     per_element = array.pool_cycles if layer.work is Work.POOL else array.output_cycles
     output = ceil(per_element.value * height * width * depth / count)
