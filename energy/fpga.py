@@ -2,11 +2,12 @@
 
 The design's interval is the smallest number of cycles at which the selection fits the part,
 found by bisection. Each layer then takes, of the (PE, SIMD) foldings that keep the interval, the
-one with the smallest sum of its shares of the LUT and BRAM budgets. All options are priced at the
+one with the smallest sum of its shares of the LUT and BRAM budgets; another mix of foldings may
+trade LUTs for BRAM and be a little faster. All options are priced at the
 same interval, so that a table compares resources at equal speed.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -86,7 +87,7 @@ def rows(
             )
     seconds = interval / clock
     board = UnitCost(
-        unit=BOARD,
+        unit=_free_name(BOARD, options),
         option=None,
         macs=0,
         energy_mac_j=0.0,
@@ -99,6 +100,13 @@ def rows(
         memory_bytes={LEVEL: 0.0},
     )
     return [*found, board]
+
+
+def _free_name(name: str, taken: Container[str]) -> str:
+    """Return a name that no unit has."""
+    while name in taken:
+        name += "_"
+    return name
 
 
 def _interval(
@@ -124,7 +132,7 @@ def _interval(
         resource, need, limit = over
         raise BudgetError(
             f"{name}: {resource} must be at most {limit} (the part's closure limit), not {need}, "
-            "which is the need of the most folded design; use narrower weights or a larger part"
+            "which is the need of the smallest design; use narrower weights or a larger part"
         )
     fast, slow = 0, max((m.cycles for m in smallest), default=0)
     while slow - fast > 1:
@@ -162,11 +170,11 @@ def _fold(layer: Layer, option: Option, target: int, budget: _Budget) -> MatrixU
     """Return the cheapest folding that keeps the target, or the fastest if none does.
 
     For each SIMD only the smallest sufficient PE can be cheapest: LUTs rise with PE. A VVAU
-    raises SIMD only when all channels run at once, as FINN does.
+    raises SIMD only when all channels run at once, as FINN does. The outputs of all groups stand
+    side by side, so that their weights are stored once each.
     """
     depthwise = layer.work is Work.DEPTHWISE
-    mw, mh = layer.k, layer.groups if depthwise else layer.n
-    vectors = layer.m if depthwise else layer.m * layer.groups
+    mw, mh, vectors = layer.k, layer.groups * layer.n, layer.m
 
     def matrix(pe: int, simd: int) -> MatrixUnit:
         return MatrixUnit(

@@ -16,25 +16,10 @@ from hwsim.workload import Layer, Unit, Work
 from .traffic import FIXED, memory_energy_j, memory_latency_s, place, traffic_of
 
 
-def native(platform: GpuPlatform, option: Option) -> Precision:
-    """Return the precision that a supported pair runs at: the narrowest that takes it."""
-    fitting = [
-        row
-        for row in platform.precision
-        if option.weight_bits in row.weight_bits and option.activation_bits in row.activation_bits
-    ]
-    return min(fitting, key=_native_bits)
-
-
-def _native_bits(precision: Precision) -> int:
-    """Return the operand width of a precision: the widest that it takes."""
-    return max(precision.weight_bits + precision.activation_bits)
-
-
 def stored_activation_bits(platform: GpuPlatform, activation_bits: int) -> int:
     """Return the width at which activations lie in memory."""
-    widths = [_native_bits(row) for row in platform.precision]
-    return min(width for width in widths if width >= activation_bits)
+    widths = [row.native_bits for row in platform.precision]
+    return min((width for width in widths if width >= activation_bits), default=activation_bits)
 
 
 def rows(
@@ -53,7 +38,7 @@ def rows(
     found = []
     for option in options:
         widths = option or FIXED
-        precision = native(platform, widths)
+        precision = platform.native(widths)
         held = stored_activation_bits(platform, widths.activation_bits)
         traffic = traffic_of(unit, Option(widths.weight_bits, held))
         placed = place(traffic, platform.memory, network_bits, where)

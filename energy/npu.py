@@ -29,17 +29,22 @@ def rows(
     """Return the cost of a unit at every option.
 
     Latency is the longest of the engine (array and output stage, overlapped as blocks) and each
-    memory's bytes over its bandwidth, for the unit as a whole. Every pair runs at the 8-bit rate
-    and energy; fewer weight bits shrink the weight stream.
+    memory's bytes over its bandwidth, for the unit as a whole. A pair runs at the rate and energy
+    of its precision, so that narrower weights only shrink the weight stream; a precision slower
+    than the fastest scales the array's cycles. The peak rate is never exceeded.
     """
-    engine = {"compute": 0.0, "output": 0.0}
-    for layer in unit.layers:
-        cycles, bound = layer_cycles(platform.array, layer)
-        engine[bound] += cycles / platform.clock.si
+    work = [(layer.macs, *layer_cycles(platform.array, layer)) for layer in unit.layers]
+    fastest = max(row.macs_per_cycle.value for row in platform.precision)
     where = f"{platform.name}: unit {unit.name!r}"
     found = []
     for option in options:
         traffic = traffic_of(unit, option or FIXED)
+        precision = platform.native(option or FIXED)
+        rate = precision.macs_per_cycle.value
+        engine = {"compute": 0.0, "output": 0.0}
+        for macs, cycles, bound in work:
+            slowed = cycles * fastest / rate if bound == "compute" else cycles
+            engine[bound] += max(slowed, macs / rate) / platform.clock.si
         placed = place(traffic, platform.memory, network_bits, where)
         memory = memory_latency_s(platform.memory, placed)
         busy = sum(engine.values())
@@ -50,7 +55,7 @@ def rows(
                 unit=unit.name,
                 option=option,
                 macs=unit.macs,
-                energy_mac_j=unit.macs * platform.precision[0].energy_per_mac.si,
+                energy_mac_j=unit.macs * precision.energy_per_mac.si,
                 energy_memory_j=memory_energy_j(platform.memory, placed),
                 energy_static_j=platform.static_power.si * latency,
                 latency_s=latency,

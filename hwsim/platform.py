@@ -148,6 +148,11 @@ class Precision(Capability):
     macs_per_cycle: MacRate
     energy_per_mac: EnergyPerMac
 
+    @property
+    def native_bits(self) -> int:
+        """Width of its operands: the widest that it takes."""
+        return max(self.weight_bits + self.activation_bits)
+
 
 class MemoryLevel(_Table):
     """One memory. Levels stand in the file from the inside out.
@@ -224,6 +229,21 @@ class _Clocked(_Described):
     def capabilities(self) -> tuple[Capability, ...]:
         """The supported widths, in file order."""
         return tuple(self.precision)
+
+    def native(self, option: Option) -> Precision:
+        """Return the precision that a pair runs at: the narrowest that takes it, else the widest.
+
+        Only work without a choice can meet a platform that does not take its pair.
+        """
+        taking = [
+            row
+            for row in self.precision
+            if option.weight_bits in row.weight_bits
+            and option.activation_bits in row.activation_bits
+        ]
+        if taking:
+            return min(taking, key=lambda row: row.native_bits)
+        return max(self.precision, key=lambda row: row.native_bits)
 
     @model_validator(mode="after")
     def _check(self) -> Self:

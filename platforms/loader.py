@@ -40,8 +40,8 @@ def _read(path: Path) -> Platform:
     try:
         with path.open("rb") as file:
             content = file.read(_LARGEST_BYTES + 1)
-    except OSError as error:
-        reason = error.strerror or type(error).__name__
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+        reason = getattr(error, "strerror", None) or str(error)
         raise PlatformError(f"{path.name} must be a readable file, not {reason!r}") from error
     if len(content) > _LARGEST_BYTES:
         raise PlatformError(
@@ -49,6 +49,8 @@ def _read(path: Path) -> Platform:
         )
     try:
         table = tomllib.loads(content.decode("utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except RecursionError as error:
+        raise PlatformError(f"{path.name} must be TOML of few levels, not nested deeply") from error
+    except ValueError as error:  # syntax, encoding, an integer of thousands of digits
         raise PlatformError(f"{path.name} must be TOML in UTF-8: {error}") from error
     return parse_platform(table, path.name)
