@@ -4,130 +4,42 @@ A number is a table {value, unit, source, low?, high?, mark?}. Bit widths and ca
 are names of what a chip supports, not measurements; the row that holds them has a source.
 """
 
-import math
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    TypeAdapter,
-    ValidationError,
-    model_validator,
-)
-from pydantic_core import ErrorDetails, PydanticCustomError
+from pydantic import BaseModel, Field, TypeAdapter, ValidationError, model_validator
+from pydantic_core import ErrorDetails
 
 from hwsim.errors import PlatformError
+from hwsim.quantity import (
+    Bandwidth,
+    Brams,
+    Capacity,
+    Cycles,
+    CyclesPerElement,
+    Dsps,
+    Duration,
+    Elements,
+    EnergyPerBit,
+    EnergyPerMac,
+    Frequency,
+    Luts,
+    MacRate,
+    Passes,
+    Power,
+    Processors,
+    Quantity,
+    Ratio,
+    Table,
+    broken_rule,
+)
 from hwsim.tables import Option
 
-SCHEMA_VERSION = 1
-
-_SI = {
-    "pJ/MAC": 1e-12, "pJ/bit": 1e-12, "W": 1.0, "MHz": 1e6, "GB/s": 1e9, "KiB": 1024.0,
-    "us": 1e-6, "MAC/cycle": 1.0, "MAC/bit": 1.0, "element": 1.0, "cycle/element": 1.0,
-    "cycle": 1.0, "pass": 1.0, "SM": 1.0, "LUT": 1.0, "DSP": 1.0, "BRAM_18K": 1.0, "1": 1.0,
-}  # fmt: skip
-
-
-def _broken(rule: str, value: object, field: str = "") -> PydanticCustomError:
-    """Return the error of one broken rule; `field` is relative to the validated table."""
-    return PydanticCustomError("rule", "rule", {"rule": rule, "value": value, "field": field})
-
-
-class _Table(BaseModel):
-    """A frozen table of a description file that knows all its keys."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-
-class Quantity(_Table):
-    """A positive number with unit, source, and the range in which sources put it.
-
-    Args:
-        value: The number, in `unit`.
-        unit: The unit that its field demands.
-        source: Publication, or tool with version; how it was derived, if it was.
-        low: Smallest figure that a source supports.
-        high: Largest figure that a source supports.
-        mark: V read, R run, M recalled, D derived from other figures, A assumed (a technology or
-            a modeling choice that stands in for a figure nobody published). M and A demand a
-            range.
-    """
-
-    value: float
-    unit: str
-    source: Annotated[str, Field(min_length=1)]
-    low: float | None = None
-    high: float | None = None
-    mark: Literal["V", "R", "M", "D", "A"] = "V"
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        """Refuse what is no positive number inside its own range."""
-        for name in ("value", "low", "high"):
-            number = getattr(self, name)
-            if number is not None and not (math.isfinite(number) and number > 0):
-                raise _broken("a positive number", number, name)
-        if self.low is not None and self.low > self.value:
-            raise _broken("at most the value", self.low, "low")
-        if self.high is not None and self.high < self.value:
-            raise _broken("at least the value", self.high, "high")
-        if not self.source.strip():
-            raise _broken("a publication, or a tool with its version", self.source, "source")
-        if self.mark in ("M", "A") and (self.low is None or self.high is None):
-            rule = "given with low and high for a recalled (M) or assumed (A) figure"
-            raise _broken(rule, self.mark, "mark")
-        return self
-
-    @property
-    def si(self) -> float:
-        """The value in SI units: J, s, Hz, B, B/s, W; counts and ratios as they are."""
-        return self.value * _SI[self.unit]
-
-    @property
-    def count(self) -> int:
-        """The value of a field that the schema knows to be whole."""
-        return int(self.value)
-
-
-def _in_unit(unit: str, *, whole: bool = False) -> Any:
-    """Return the annotation of a quantity in one unit, a whole number if asked."""
-
-    def check(quantity: Quantity) -> Quantity:
-        if quantity.unit != unit:
-            raise _broken(repr(unit), quantity.unit, "unit")
-        if whole and quantity.value != int(quantity.value):
-            raise _broken("a whole number", quantity.value, "value")
-        return quantity
-
-    return AfterValidator(check), Field(json_schema_extra={"x-unit": unit})
-
-
-_PJ_PER_MAC, _PJ_PER_BIT = _in_unit("pJ/MAC"), _in_unit("pJ/bit")
-EnergyPerMac = Annotated[Quantity, *_PJ_PER_MAC]
-EnergyPerBit = Annotated[Quantity, *_PJ_PER_BIT]
-Power = Annotated[Quantity, *_in_unit("W")]
-Frequency = Annotated[Quantity, *_in_unit("MHz")]
-Bandwidth = Annotated[Quantity, *_in_unit("GB/s")]
-Capacity = Annotated[Quantity, *_in_unit("KiB")]
-Duration = Annotated[Quantity, *_in_unit("us")]
-MacRate = Annotated[Quantity, *_in_unit("MAC/cycle")]
-Elements = Annotated[Quantity, *_in_unit("element", whole=True)]
-CyclesPerElement = Annotated[Quantity, *_in_unit("cycle/element")]
-Cycles = Annotated[Quantity, *_in_unit("cycle")]
-Passes = Annotated[Quantity, *_in_unit("pass", whole=True)]
-Processors = Annotated[Quantity, *_in_unit("SM", whole=True)]
-Luts = Annotated[Quantity, *_in_unit("LUT", whole=True)]
-Dsps = Annotated[Quantity, *_in_unit("DSP", whole=True)]
-Brams = Annotated[Quantity, *_in_unit("BRAM_18K", whole=True)]
-Ratio = Annotated[Quantity, *_in_unit("1")]
 Width = Annotated[int, Field(ge=1, le=32)]
 Widths = Annotated[list[Width], Field(min_length=1)]
 Text = Annotated[str, Field(min_length=1)]
 
 
-class Capability(_Table):
+class Capability(Table):
     """Weight and activation widths that a platform takes: every pair of the two lists."""
 
     weight_bits: Widths
@@ -154,7 +66,7 @@ class Precision(Capability):
         return max(self.weight_bits + self.activation_bits)
 
 
-class MemoryLevel(_Table):
+class MemoryLevel(Table):
     """One memory. Levels stand in the file from the inside out.
 
     Args:
@@ -181,11 +93,11 @@ class MemoryLevel(_Table):
     def _check(self) -> Self:
         """Refuse an on-chip level without a size."""
         if self.on_chip and self.capacity is None:
-            raise _broken("given for a level on the chip", "missing", "capacity")
+            raise broken_rule("given for a level on the chip", "missing", "capacity")
         return self
 
 
-class _Described(_Table):
+class _Described(Table):
     """What every kind of platform has."""
 
     schema_version: Literal[1]
@@ -250,16 +162,16 @@ class _Clocked(_Described):
         """Refuse levels that share a name or leave weights or activations without a place."""
         names = [level.name for level in self.memory]
         if len(set(names)) != len(names):
-            raise _broken("unique level names", ", ".join(names), "memory")
+            raise broken_rule("unique level names", ", ".join(names), "memory")
         for operand in ("weights", "activations"):
             if not any(operand in level.holds for level in self.memory):
-                raise _broken(f"at least one level that holds {operand}", "none", "memory")
+                raise broken_rule(f"at least one level that holds {operand}", "none", "memory")
         if not any(not level.on_chip for level in self.memory):
-            raise _broken("at least one level off the chip", "none", "memory")
+            raise broken_rule("at least one level off the chip", "none", "memory")
         return self
 
 
-class NpuArray(_Table):
+class NpuArray(Table):
     """The block engine of an Ethos-U-like NPU.
 
     Args:
@@ -292,7 +204,7 @@ class NpuPlatform(_Clocked):
     array: NpuArray
 
 
-class GpuCores(_Table):
+class GpuCores(Table):
     """The tensor cores of a GPU and the kernels that feed them.
 
     Args:
@@ -317,7 +229,7 @@ class GpuPlatform(_Clocked):
     cores: GpuCores
 
 
-class FpgaFabric(_Table):
+class FpgaFabric(Table):
     """The resources of a part, and which share of them a design may fill.
 
     Args:
@@ -457,5 +369,11 @@ def _sentence(error: ErrorDetails) -> str:
         "less_than_equal": f"at most {context.get('le')}",
     }
     rule = rules.get(kind, error["msg"])
-    shown = value if kind == "rule" and value in ("missing", "none") else repr(value)
+    shown = value if kind == "rule" and value in ("missing", "none") else _shown(value)
     return f"{path} must be {rule}, not {shown}"
+
+
+def _shown(value: object) -> str:
+    """Return a value as an error shows it, cut where it is long."""
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."

@@ -1,6 +1,7 @@
 import pytest
 
-from hwsim.energy import cost, uniform_ratio
+from hwsim.energy import cost, fpga, uniform_ratio
+from hwsim.energy.npu import layer_cycles
 from hwsim.errors import BudgetError, InputError, PlatformError
 from hwsim.platforms import load_platform, names
 from hwsim.tables import Option
@@ -175,8 +176,6 @@ def test_npu_engine_cycles_against_vela(task: str) -> None:
     )
     platform = load_platform("ethos_u55_128")
     assert platform.kind == "npu"
-    from hwsim.energy.npu import layer_cycles
-
     cycles = sum(layer_cycles(platform.array, layer)[0] for u in units for layer in u.layers)
     assert abs(cycles / vela - 1) <= NPU_TOLERANCE[task]
 
@@ -197,8 +196,6 @@ def test_hawq_latencies_of_both_resnets() -> None:
 
 
 def test_the_dataflow_design_fits_and_no_faster_one_does() -> None:
-    from hwsim.energy import fpga
-
     platform = load_platform("pynq_z2")
     assert platform.kind == "fpga"
     table = cost(NET, platform, Option(3, 3))
