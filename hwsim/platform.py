@@ -1,0 +1,379 @@
+"""Platform descriptions: what a chip offers, every number with its unit and its source.
+
+A number is a table {value, unit, source, low?, high?, mark?}. Bit widths and capability lists
+are names of what a chip supports, not measurements; the row that holds them has a source.
+"""
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, Field, TypeAdapter, ValidationError, model_validator
+from pydantic_core import ErrorDetails
+
+from hwsim.errors import PlatformError
+from hwsim.quantity import (
+    Bandwidth,
+    Brams,
+    Capacity,
+    Cycles,
+    CyclesPerElement,
+    Dsps,
+    Duration,
+    Elements,
+    EnergyPerBit,
+    EnergyPerMac,
+    Frequency,
+    Luts,
+    MacRate,
+    Passes,
+    Power,
+    Processors,
+    Quantity,
+    Ratio,
+    Table,
+    broken_rule,
+)
+from hwsim.tables import Option
+
+Width = Annotated[int, Field(ge=1, le=32)]
+Widths = Annotated[list[Width], Field(min_length=1)]
+Text = Annotated[str, Field(min_length=1)]
+
+
+class Capability(Table):
+    """Weight and activation widths that a platform takes: every pair of the two lists."""
+
+    weight_bits: Widths
+    activation_bits: Widths
+    source: Text
+
+
+class Precision(Capability):
+    """Widths that share one datapath.
+
+    Args:
+        accumulator_bits: Width of the accumulator.
+        macs_per_cycle: Peak rate of the whole chip.
+        energy_per_mac: Arithmetic energy, accumulation included.
+    """
+
+    accumulator_bits: Annotated[int, Field(ge=1, le=64)]
+    macs_per_cycle: MacRate
+    energy_per_mac: EnergyPerMac
+
+    @property
+    def native_bits(self) -> int:
+        """Width of its operands: the widest that it takes."""
+        return max(self.weight_bits + self.activation_bits)
+
+
+class MemoryLevel(Table):
+    """One memory. Levels stand in the file from the inside out.
+
+    Args:
+        name: Column name of its energy and bytes.
+        on_chip: Whether it is on the chip.
+        holds: What may live in it.
+        keeps_weights: Whether weights may stay in it from one inference to the next.
+        capacity: Its size; demanded on chip.
+        bandwidth: Peak rate, None where no source states one (it then bounds nothing).
+        energy_read: Energy of a bit read.
+        energy_write: Energy of a bit written.
+    """
+
+    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+    on_chip: bool
+    holds: Annotated[list[Literal["weights", "activations"]], Field(min_length=1)]
+    keeps_weights: bool = False
+    capacity: Capacity | None = None
+    bandwidth: Bandwidth | None = None
+    energy_read: EnergyPerBit
+    energy_write: EnergyPerBit
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        """Refuse an on-chip level without a size."""
+        if self.on_chip and self.capacity is None:
+            raise broken_rule("given for a level on the chip", "missing", "capacity")
+        return self
+
+
+class _Described(Table):
+    """What every kind of platform has."""
+
+    schema_version: Literal[1]
+    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+    title: Text
+    notes: list[Text] = []
+
+    @property
+    def capabilities(self) -> tuple[Capability, ...]:
+        """The supported widths, in file order."""
+        raise NotImplementedError
+
+    @property
+    def options(self) -> tuple[Option, ...]:
+        """Every supported pair, in rising order."""
+        pairs = {
+            Option(weights, activations)
+            for row in self.capabilities
+            for weights in row.weight_bits
+            for activations in row.activation_bits
+        }
+        return tuple(sorted(pairs))
+
+    def supports(self, option: Option) -> bool:
+        """Return whether one row holds both widths of a pair."""
+        return any(
+            option.weight_bits in row.weight_bits and option.activation_bits in row.activation_bits
+            for row in self.capabilities
+        )
+
+
+class _Clocked(_Described):
+    """A processor with MAC precisions, a clock and memories."""
+
+    clock: Frequency
+    precision: Annotated[list[Precision], Field(min_length=1)]
+    memory: Annotated[list[MemoryLevel], Field(min_length=1)]
+    static_power: Power
+
+    @property
+    def capabilities(self) -> tuple[Capability, ...]:
+        """The supported widths, in file order."""
+        return tuple(self.precision)
+
+    def native(self, option: Option) -> Precision:
+        """Return the precision that a pair runs at: the narrowest that takes it, else the widest.
+
+        Only work without a choice can meet a platform that does not take its pair.
+        """
+        taking = [
+            row
+            for row in self.precision
+            if option.weight_bits in row.weight_bits
+            and option.activation_bits in row.activation_bits
+        ]
+        if taking:
+            return min(taking, key=lambda row: row.native_bits)
+        return max(self.precision, key=lambda row: row.native_bits)
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        """Refuse levels that share a name or leave weights or activations without a place."""
+        names = [level.name for level in self.memory]
+        if len(set(names)) != len(names):
+            raise broken_rule("unique level names", ", ".join(names), "memory")
+        for operand in ("weights", "activations"):
+            if not any(operand in level.holds for level in self.memory):
+                raise broken_rule(f"at least one level that holds {operand}", "none", "memory")
+        if not any(not level.on_chip for level in self.memory):
+            raise broken_rule("at least one level off the chip", "none", "memory")
+        return self
+
+
+class NpuArray(Table):
+    """The block engine of an Ethos-U-like NPU.
+
+    Args:
+        micro_block_width: Output columns computed at once.
+        micro_block_height: Output rows computed at once.
+        micro_block_depth: Output channels computed at once.
+        buffer: On-chip memory of the engine's input blocks and accumulators.
+        output_cycles: Output stage, default operators.
+        add_cycles: Output stage, elementwise operators.
+        pool_cycles: Output stage, pooling.
+        softmax_passes: Elementwise passes that a softmax becomes.
+        pass_overhead: Cycles of the smallest pass.
+    """
+
+    micro_block_width: Elements
+    micro_block_height: Elements
+    micro_block_depth: Elements
+    buffer: Capacity
+    output_cycles: CyclesPerElement
+    add_cycles: CyclesPerElement
+    pool_cycles: CyclesPerElement
+    softmax_passes: Passes
+    pass_overhead: Cycles
+
+
+class NpuPlatform(_Clocked):
+    """An NPU whose array runs 8-bit blocks; narrower weights are stored and streamed narrower."""
+
+    kind: Literal["npu"]
+    array: NpuArray
+
+
+class GpuCores(Table):
+    """The tensor cores of a GPU and the kernels that feed them.
+
+    Args:
+        processors: Streaming multiprocessors.
+        tile_rows: Rows of the output tile of one thread block.
+        tile_columns: Columns of that tile.
+        efficiency: Part of the peak that a full wave of tiles reaches.
+        launch: Time of one kernel beyond its work.
+    """
+
+    processors: Processors
+    tile_rows: Elements
+    tile_columns: Elements
+    efficiency: Ratio
+    launch: Duration
+
+
+class GpuPlatform(_Clocked):
+    """A GPU that runs every pair at its smallest native precision that holds both widths."""
+
+    kind: Literal["gpu"]
+    cores: GpuCores
+
+
+class FpgaFabric(Table):
+    """The resources of a part, and which share of them a design may fill.
+
+    Args:
+        lut: Look-up tables.
+        dsp: Multiplier blocks.
+        bram_18k: Memory blocks of 18 Kib.
+        lut_limit: Usable part of `lut`.
+        dsp_limit: Usable part of `dsp`.
+        bram_limit: Usable part of `bram_18k`.
+    """
+
+    lut: Luts
+    dsp: Dsps
+    bram_18k: Brams
+    lut_limit: Ratio
+    dsp_limit: Ratio
+    bram_limit: Ratio
+
+
+class FpgaPlatform(_Described):
+    """A part that holds the whole network as a dataflow pipeline, weights on the chip."""
+
+    kind: Literal["fpga"]
+    clock: Frequency
+    precision: Annotated[list[Capability], Field(min_length=1)]
+    fabric: FpgaFabric
+    board_power: Power
+
+    @property
+    def capabilities(self) -> tuple[Capability, ...]:
+        """The supported widths, in file order."""
+        return tuple(self.precision)
+
+
+class AnalyticPlatform(_Described):
+    """A closed formula: MAC energy by the product of the widths, memory energy by the width.
+
+    Args:
+        precision: What the formula takes.
+        table_bits: Widths that a table offers unless asked for others.
+        reference_bits: Width at which `energy_per_mac` holds.
+        energy_per_mac: Energy of a multiply-accumulate at that width.
+        memory_ratio: Energy of a memory word over that of a MAC, both at that width.
+    """
+
+    kind: Literal["analytic"]
+    precision: Annotated[list[Capability], Field(min_length=1)]
+    table_bits: Widths
+    reference_bits: Width
+    energy_per_mac: EnergyPerMac
+    memory_ratio: Ratio
+
+    @property
+    def capabilities(self) -> tuple[Capability, ...]:
+        """The supported widths, in file order."""
+        return tuple(self.precision)
+
+
+Platform = NpuPlatform | GpuPlatform | FpgaPlatform | AnalyticPlatform
+
+_ADAPTER: TypeAdapter[Platform] = TypeAdapter(Annotated[Platform, Field(discriminator="kind")])
+_KINDS = ("npu", "gpu", "fpga", "analytic")
+
+
+def parse_platform(table: dict[str, Any], file: str) -> Platform:
+    """Return the platform of a parsed description file.
+
+    Args:
+        table: The file's content.
+        file: The name that an error begins with.
+
+    Raises:
+        PlatformError: If the table breaks the schema; the message names the first broken rule.
+    """
+    try:
+        return _ADAPTER.validate_python(table)
+    except ValidationError as error:
+        raise PlatformError(f"{file}: {_sentence(error.errors()[0])}") from error
+
+
+def json_schema() -> dict[str, Any]:
+    """Return the JSON Schema of a description file."""
+    return _ADAPTER.json_schema()
+
+
+def quantities(platform: Platform) -> dict[str, Quantity]:
+    """Return every number of a platform by its field path, as "memory[0].energy_read"."""
+    found: dict[str, Quantity] = {}
+
+    def visit(value: object, path: str) -> None:
+        if isinstance(value, Quantity):
+            found[path] = value
+        elif isinstance(value, BaseModel):
+            for name in type(value).model_fields:
+                visit(getattr(value, name), f"{path}.{name}" if path else name)
+        elif isinstance(value, list):
+            for index, item in enumerate(value):
+                visit(item, f"{path}[{index}]")
+
+    visit(platform, "")
+    return found
+
+
+def _sentence(error: ErrorDetails) -> str:
+    """Return a validation error as "<field.path> must be <rule>, not <value>"."""
+    kind, context = error["type"], error.get("ctx", {})
+    steps = [step for step in error["loc"] if step not in _KINDS]
+    value: object = error["input"]
+    if kind == "rule":
+        steps += [context["field"]] if context["field"] else []
+        value = context["value"]
+    path = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in steps)
+    path = path.removeprefix(".") or "the file"
+    if kind == "union_tag_not_found":
+        return f"kind must be one of {', '.join(_KINDS)}, not missing"
+    if kind == "union_tag_invalid":
+        return f"kind must be one of {', '.join(_KINDS)}, not {context['tag']!r}"
+    if kind == "missing":
+        return f"{path} must be given, not missing"
+    if kind == "extra_forbidden":
+        return f"{path} must be a key that the schema knows, not {steps[-1]!r}"
+    rules = {
+        "rule": context.get("rule", ""),
+        "literal_error": context.get("expected", ""),
+        "string_type": "text",
+        "string_too_short": "a non-empty text",
+        "string_pattern_mismatch": "lower-case letters, digits and underscores",
+        "bool_type": "true or false",
+        "int_type": "an integer",
+        "float_type": "a number",
+        "list_type": "a list",
+        "too_short": "a non-empty list",
+        "model_type": "a table of value, unit and source"
+        if context.get("class_name") == "Quantity"
+        else "a table",
+        "greater_than_equal": f"at least {context.get('ge')}",
+        "less_than_equal": f"at most {context.get('le')}",
+    }
+    rule = rules.get(kind, error["msg"])
+    shown = value if kind == "rule" and value in ("missing", "none") else _shown(value)
+    return f"{path} must be {rule}, not {shown}"
+
+
+def _shown(value: object) -> str:
+    """Return a value as an error shows it, cut where it is long."""
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."

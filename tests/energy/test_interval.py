@@ -1,0 +1,28 @@
+import pytest
+
+from hwsim.energy import cost, energy_interval
+from hwsim.platforms import load_platform, names
+from tests.energy.test_cost import NET, W8A8
+
+
+@pytest.mark.parametrize("name", names())
+def test_the_value_stands_inside_its_interval(name: str) -> None:
+    platform = load_platform(name)
+    interval = energy_interval(NET, platform, W8A8)
+    assert interval.low_j < interval.value_j == cost(NET, platform, W8A8, []).total.energy_j
+    assert interval.value_j <= interval.high_j
+    spans = [span for _, span in interval.drivers]
+    assert spans == sorted(spans, reverse=True)
+    # Energy is a sum of products of constants that do not share a term, so spans add up.
+    assert sum(spans) == pytest.approx(interval.high_j - interval.low_j)
+
+
+def test_the_board_power_alone_moves_an_fpga() -> None:
+    interval = energy_interval(NET, load_platform("pynq_z2"), W8A8)
+    assert [path for path, _ in interval.drivers] == ["board_power"]
+    assert interval.high_j / interval.low_j == pytest.approx(1.76 / 1.58)
+
+
+def test_flash_moves_the_npu_most() -> None:
+    interval = energy_interval(NET, load_platform("ethos_u55_128"), W8A8)
+    assert interval.drivers[0][0] == "memory[1].energy_read"
