@@ -123,10 +123,11 @@ class FullyConnectedAttrs:
 
 @dataclass(frozen=True, slots=True)
 class MatMulAttrs:
-    """Batched product of two activations; the flags transpose the last two axes first."""
+    """scale * a @ b of two activations; the flags transpose the last two axes first."""
 
     transpose_a: bool = False
     transpose_b: bool = False
+    scale: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)

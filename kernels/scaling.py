@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from hwsim.errors import GraphError
 from hwsim.graph import Graph, Node, Value
 from hwsim.multiplier import Multiplier, float32_product, quantize_multiplier
-from hwsim.ops import Activation, Op
+from hwsim.ops import Activation, MatMulAttrs, Op
 from hwsim.profile import NumericProfile, Requant, ScaleProduct
 from hwsim.quant import IntType
 
@@ -168,7 +168,9 @@ def product_scaling(site: Site, activation: Activation, channels: int) -> Scalin
         products = [float32_product(x_scale, scale) for scale in weights.quant.scale]
     else:
         products = [x_scale * scale for scale in weights.quant.scale]
-    ratios = [product / out_scale for product in products]
+    attrs = site.node.attrs
+    gain = attrs.scale if isinstance(attrs, MatMulAttrs) else 1.0
+    ratios = [product * gain / out_scale for product in products]
     if len(ratios) == 1:
         ratios *= channels
     qmin, qmax = output_range(site, activation)

@@ -155,9 +155,10 @@ def _pads(
         return 0, 0, 0, 0
     if mode not in ("SAME_UPPER", "SAME_LOWER"):
         raise FormatError(f"auto_pad must be NOTSET, VALID or SAME_*, not {mode}")
-    before, after = [], []
+    before: list[int] = []
+    after: list[int] = []
     for extent, k, s, d in zip(size, kernel, stride, dilation, strict=True):
-        out = -(-extent // s)
+        out = (extent + s - 1) // s
         total = max((out - 1) * s + (k - 1) * d + 1 - extent, 0)
         small, large = total // 2, total - total // 2
         before.append(small if mode == "SAME_UPPER" else large)
