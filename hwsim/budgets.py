@@ -21,11 +21,13 @@ from hwsim.prices import dual_prices
 from hwsim.wide import Index, Layout, add, take, undominated
 
 WIDTHS = (500, 5_000, 50_000, 500_000)  # states of the successive sweeps
+CROWD = 4  # candidates per state that a narrow sweep looks at
+MOVES = 600  # options that a polish combines, those of least reduced cost
 
 
 @dataclass(frozen=True, slots=True)
 class Optimum:
-    """A proved optimum within all budgets; of equal scores, the cheapest in budget order.
+    """A proved optimum within all budgets; of equal scores, always the same one.
 
     Args:
         choice: Index of the chosen option, by unit.
@@ -145,6 +147,45 @@ class _Problem:
         """Return how far a feasible objective is above the bound, times `scale`."""
         return self.scale * objective - self.floor
 
+    def polish(self, choice: tuple[int, ...]) -> tuple[int, ...]:
+        """Improve a feasible choice by single and double moves until none helps."""
+        moves = sorted(
+            (
+                (self.reduced[unit][k], unit, k)
+                for unit, row in enumerate(self.scores)
+                for k in range(len(row))
+            ),
+        )[:MOVES]
+        units = np.array([unit for _, unit, _ in moves])
+        tables = (self.scores, *self.costs)
+        sizes = [sum(map(max, table)) or 1 for table in tables]
+        while True:
+            spent = [_total(table, choice) for table in self.costs]
+            left = [
+                (room - cost) / size
+                for room, cost, size in zip(self.rooms, spent, sizes[1:], strict=True)
+            ]
+            score, *costs = (
+                np.array([(table[u][k] - table[u][choice[u]]) / size for _, u, k in moves])
+                for table, size in zip(tables, sizes, strict=True)
+            )
+            pairs = score[:, None] + score
+            pairs[units[:, None] == units] = np.inf
+            np.fill_diagonal(pairs, score)
+            for cost, room in zip(costs, left, strict=True):
+                both = cost[:, None] + cost
+                np.fill_diagonal(both, cost)
+                pairs[both > room] = np.inf
+            better = list(choice)
+            for index in divmod(int(np.argmin(pairs)), len(moves)):
+                better[moves[index][1]] = moves[index][2]
+            if _total(self.scores, better) >= _total(self.scores, choice) or any(
+                _total(table, better) > room
+                for table, room in zip(self.costs, self.rooms, strict=True)
+            ):
+                return choice
+            choice = tuple(better)
+
     def sweep(self, objective: int | None, width: int) -> tuple[tuple[int, ...] | None, bool]:
         """Run the dominance program with at most `width` states.
 
@@ -195,6 +236,11 @@ class _Problem:
             total = total[index]
             if not len(total):
                 return None, complete
+            if len(total) > CROWD * width:
+                complete = False
+                few = np.sort(np.argsort(total, kind="stable")[: CROWD * width])
+                total, option, parent = total[few], option[few], parent[few]
+                added_up = [take(column, few) for column in added_up]
             stay = undominated([added_up[-1], *added_up[:-1]])
             if len(stay) > width:
                 complete = False
@@ -232,7 +278,10 @@ def _search(
             start = _reach(costs, budgets, max_states)
             if isinstance(start, Unreachable):
                 return start
-            best, objective = start, _total(problem.scores, start)
+            best = start
+        if not complete:
+            best = problem.polish(best)
+            objective = _total(problem.scores, best)
     if best is None:
         start = _reach(costs, budgets, max_states)
         assert isinstance(start, Unreachable), "a complete sweep found nothing"
