@@ -5,7 +5,16 @@ from fractions import Fraction
 from math import fsum
 
 from hwsim.budgets import Optimum, Unreachable, solve_all
-from hwsim.choices import Choices, Integers, check_budgets, resources, shown, whole
+from hwsim.choices import (
+    Choices,
+    Integers,
+    check_budgets,
+    proved,
+    reachable,
+    resources,
+    stated,
+    whole,
+)
 from hwsim.errors import BudgetError
 from hwsim.mckp import MAX_STATES, Knapsack, Solution
 from hwsim.tables import Allocation, CostTable, Option, SensitivityTable
@@ -69,11 +78,12 @@ def allocate(
             "bram_18k": max_bram_18k,
         },
     )
-    _refuse_unreachable(choices, budgets)
-    for resource, limit in budgets.items():
-        if choices.is_slowest_unit(resource):
-            choices = choices.only(resource, limit)
-    summed = {name: limit for name, limit in budgets.items() if not choices.is_slowest_unit(name)}
+    _refuse_unreachable(choices, budgets, {})
+    slow = tuple(name for name in budgets if choices.is_slowest_unit(name))
+    for name in slow:
+        choices = choices.only(name, budgets[name])
+    summed = {name: limit for name, limit in budgets.items() if name not in slow}
+    _refuse_unreachable(choices, summed, {name: budgets[name] for name in slow})
     scores = Integers.of(choices.scores)
     names = tuple(summed) or ("energy_j",)
     tables = [Integers.of(choices.table(name), choices.fixed(name)) for name in names]
@@ -91,7 +101,10 @@ def allocate(
         if isinstance(answer, Unreachable):
             place = answer.budget
             smallest = Fraction(answer.smallest, tables[place].scale)
-            raise _jointly_unreachable(choices, summed, names[: place + 1], smallest)
+            last = names[place]
+            smallest += sum(map(Fraction, choices.fixed(last)), Fraction())
+            kept = {name: budgets[name] for name in (*slow, *names[:place])}
+            raise _unreachable(last, budgets[last], smallest, kept)
         duals = answer.duals
     prices = {
         name: dual * table.scale / scores.scale
@@ -101,7 +114,7 @@ def allocate(
     shadow = {name: float(prices.get(name, 0)) for name in budgets}
     relaxed = answer.upgrade if isinstance(answer, Solution) else None
     upgrade = _next_upgrade(choices, answer.choice, relaxed, prices)
-    return _priced(choices, answer.choice, budgets, shadow, upgrade)
+    return proved(choices, answer.choice, budgets, shadow, upgrade)
 
 
 def price_selection(
@@ -155,7 +168,9 @@ def _room(choices: Choices, resource: str, table: Integers, limit: float | None)
     )
 
 
-def _refuse_unreachable(choices: Choices, budgets: Mapping[str, float]) -> None:
+def _refuse_unreachable(
+    choices: Choices, budgets: Mapping[str, float], kept: Mapping[str, float]
+) -> None:
     """Refuse the first budget that even the cheapest configuration breaks."""
     for resource, limit in budgets.items():
         fixed = choices.fixed(resource)
@@ -163,28 +178,18 @@ def _refuse_unreachable(choices: Choices, budgets: Mapping[str, float]) -> None:
         slowest = choices.is_slowest_unit(resource)
         smallest = max(map(Fraction, least)) if slowest else sum(map(Fraction, least), Fraction())
         if smallest > Fraction(limit):
-            raise BudgetError(
-                f"budget max_{resource} must be at least {shown(smallest, resource)} "
-                f"(every unit at its cheapest option), not {_limit(limit, resource)}"
-            )
+            raise _unreachable(resource, limit, smallest, kept)
 
 
-def _limit(limit: float, resource: str) -> str:
-    """Return a budget as the caller wrote it, with its unit."""
-    unit = shown(Fraction(0), resource).removeprefix("0 ")
-    return f"{limit!r} {unit}"
-
-
-def _jointly_unreachable(
-    choices: Choices, budgets: Mapping[str, float], names: Sequence[str], smallest: Fraction
+def _unreachable(
+    resource: str, limit: float, smallest: Fraction, kept: Mapping[str, float]
 ) -> BudgetError:
-    """Return the sentence on budgets that exclude each other."""
-    *kept, last = names
-    total = smallest + sum(map(Fraction, choices.fixed(last)), Fraction())
-    held = " and ".join(f"max_{name} = {_limit(budgets[name], name)}" for name in kept)
+    """Return the sentence on a budget out of reach, alone or with others kept."""
+    held = " and ".join(f"max_{name} = {stated(value, name)}" for name, value in kept.items())
+    how = f"with {held} kept" if held else "(every unit at its cheapest option)"
     return BudgetError(
-        f"budget max_{last} must be at least {shown(total, last)} with {held} kept, "
-        f"not {_limit(budgets[last], last)}"
+        f"budget max_{resource} must be at least {reachable(smallest, resource)} {how}, "
+        f"not {stated(limit, resource)}"
     )
 
 
@@ -216,30 +221,3 @@ def _next_upgrade(
             if best is None or fall / rise > best[0]:
                 best = fall / rise, unit, k
     return None if best is None else (choices.units[best[1]], choices.options[best[1]][best[2]])
-
-
-def _priced(
-    choices: Choices,
-    choice: Sequence[int],
-    budgets: Mapping[str, float],
-    shadow: Mapping[str, float],
-    upgrade: tuple[str, Option] | None,
-) -> Allocation:
-    """Return a proved choice as an allocation, its certificate checked in the tables' floats."""
-    bits = choices.named(choice)
-    costs = choices.costs
-    rows = costs.select(bits).selected_rows
-    found = resources(rows, choices.stated, pipelined=costs.pipelined)
-    for resource, limit in budgets.items():
-        assert Fraction(found[resource]) <= Fraction(limit), "an answer must meet its budgets"
-    score = fsum(row[k] for row, k in zip(choices.scores, choice, strict=True))
-    return Allocation(
-        bits=bits,
-        score=score,
-        resources=found,
-        budgets=dict(budgets),
-        method="exact",
-        lower_bound=score,
-        shadow_price=dict(shadow),
-        next_upgrade=upgrade,
-    )

@@ -5,9 +5,19 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import ROUND_CEILING, Context, Decimal
 from fractions import Fraction
+from numbers import Integral, Real
+from types import MappingProxyType
 
 from hwsim.errors import InputError
-from hwsim.tables import RESOURCES, CostTable, Option, SensitivityTable, UnitCost
+from hwsim.tables import (
+    RESOURCES,
+    Allocation,
+    CostTable,
+    Option,
+    SensitivityTable,
+    UnitCost,
+    sum_up,
+)
 
 UNIT_NAMES = {
     "energy_j": "J",
@@ -168,15 +178,6 @@ def amount(row: UnitCost, resource: str) -> float:
     return value
 
 
-def sum_up(values: Sequence[float]) -> float:
-    """Return the exact sum of floats, rounded up to the next float.
-
-    So a sum within a budget is never shown above it, and a shown sum is always enough of a budget.
-    """
-    total = math.fsum(values)
-    return math.nextafter(total, math.inf) if math.fsum((*values, -total)) > 0 else total
-
-
 def resources(
     rows: Sequence[UnitCost], stated: Sequence[str], *, pipelined: bool
 ) -> dict[str, float]:
@@ -192,13 +193,18 @@ def resources(
     return found
 
 
-def shown(value: Fraction, resource: str) -> str:
+def reachable(value: Fraction, resource: str) -> str:
     """Return an amount with its unit, rounded up to 6 digits, so that it is enough of a budget."""
     if value.denominator == 1:
         return f"{value.numerator} {UNIT_NAMES[resource]}"
-    exact = Decimal(value.numerator) / Decimal(value.denominator)
+    exact = Context(prec=60).divide(Decimal(value.numerator), Decimal(value.denominator))
     text = f"{float(Context(prec=6, rounding=ROUND_CEILING).plus(exact)):.6g}"
     return f"{text} {UNIT_NAMES[resource]}"
+
+
+def stated(limit: float, resource: str) -> str:
+    """Return a budget as the caller wrote it, with its unit."""
+    return f"{limit!r} {UNIT_NAMES[resource]}"
 
 
 def check_budgets(choices: Choices, limits: Mapping[str, float | None]) -> dict[str, float]:
@@ -212,12 +218,12 @@ def check_budgets(choices: Choices, limits: Mapping[str, float | None]) -> dict[
         limit = limits.get(name)
         if limit is None:
             continue
-        if isinstance(limit, bool) or not isinstance(limit, int | float):
+        if isinstance(limit, bool) or not isinstance(limit, Real):
             raise InputError(f"budget max_{name} must be a number, not {limit!r}")
         if not 0 < limit < math.inf:
             raise InputError(f"budget max_{name} must be a positive finite number, not {limit!r}")
         require(choices, name, f"budget max_{name}")
-        asked[name] = limit
+        asked[name] = int(limit) if isinstance(limit, Integral) else float(limit)
     return asked
 
 
@@ -228,3 +234,30 @@ def require(choices: Choices, resource: str, place: str) -> None:
             f"{place} must be one that {choices.costs.platform} states "
             f"({', '.join(choices.stated)}), not {resource}"
         )
+
+
+def proved(
+    choices: Choices,
+    choice: Sequence[int],
+    budgets: Mapping[str, float] = MappingProxyType({}),
+    shadow: Mapping[str, float] = MappingProxyType({}),
+    upgrade: tuple[str, Option] | None = None,
+) -> Allocation:
+    """Return a proved choice as an allocation, its certificate checked in the tables' floats."""
+    bits = choices.named(choice)
+    costs = choices.costs
+    rows = costs.select(bits).selected_rows
+    found = resources(rows, choices.stated, pipelined=costs.pipelined)
+    for resource, limit in budgets.items():
+        assert Fraction(found[resource]) <= Fraction(limit), "an answer must meet its budgets"
+    score = math.fsum(row[k] for row, k in zip(choices.scores, choice, strict=True))
+    return Allocation(
+        bits=bits,
+        score=score,
+        resources=found,
+        budgets=dict(budgets),
+        method="exact",
+        lower_bound=score,
+        shadow_price=dict(shadow),
+        next_upgrade=upgrade,
+    )

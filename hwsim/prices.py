@@ -77,6 +77,4 @@ def dual_prices(
 def _padded(table: Sequence[Sequence[int]], size: float) -> NDArray[np.float64]:
     """Return rows of different lengths as one array, in ranges; a row's last value repeats."""
     width = max(map(len, table))
-    return np.array(
-        [[value / size for value in (*row, *row[-1:] * width)][:width] for row in table]
-    )
+    return np.array([[row[min(k, len(row) - 1)] / size for k in range(width)] for row in table])
