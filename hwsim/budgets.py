@@ -74,12 +74,16 @@ def solve_all(
     for index, (sack, limit) in enumerate(zip(sacks, budgets, strict=True)):
         if sack.base > limit:
             return Unreachable(index, sack.base)
+    if len(sacks) == 1:
+        found = sacks[0].solve(budgets[0], max_states=max_states)
+        return Optimum(found.choice, found.objective, (found.dual,))
     for index, (sack, limit) in enumerate(zip(sacks, budgets, strict=True)):
         # An optimum of one budget that also meets the others is the optimum of all.
-        alone = sack.solve(limit, max_states=max_states)
-        if len(sacks) == 1 or all(
-            _total(table, alone.choice) <= most for table, most in zip(costs, budgets, strict=True)
-        ):
+        try:
+            alone = sack.solve(limit, max_states=max_states)
+        except SearchError:
+            continue
+        if all(_total(t, alone.choice) <= most for t, most in zip(costs, budgets, strict=True)):
             duals = [alone.dual if other == index else Fraction(0) for other in range(len(sacks))]
             return Optimum(alone.choice, alone.objective, tuple(duals))
     return _search(costs, scores, budgets, _Problem.of(sacks, budgets), max_states)

@@ -197,6 +197,9 @@ def reachable(value: Fraction, resource: str) -> str:
     """Return an amount with its unit, rounded up to 6 digits, so that it is enough of a budget."""
     if value.denominator == 1:
         return f"{value.numerator} {UNIT_NAMES[resource]}"
+    near = float(f"{float(value):.6g}")
+    if near >= value:  # Python compares a float with a fraction exactly
+        return f"{near:.6g} {UNIT_NAMES[resource]}"
     exact = Context(prec=60).divide(Decimal(value.numerator), Decimal(value.denominator))
     text = f"{float(Context(prec=6, rounding=ROUND_CEILING).plus(exact)):.6g}"
     return f"{text} {UNIT_NAMES[resource]}"

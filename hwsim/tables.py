@@ -197,7 +197,7 @@ class CostTable:
 
     @property
     def total(self) -> Total:
-        """The selection's totals; each is the exact sum of the selected rows' fields, rounded up."""
+        """The selection's totals: exact sums of the selected rows' fields, rounded up."""
         rows = self.selected_rows
         levels = dict.fromkeys(level for row in rows for level in row.energy_memory_j)
         times = [row.latency_s for row in rows if row.latency_s is not None]
