@@ -12,6 +12,7 @@ Oracle: tests/oracle/allocation.py.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from math import lcm
 
 import numpy as np
 
@@ -123,8 +124,8 @@ class _Problem:
         rooms = tuple(
             (limit - sack.base) // sack.step for sack, limit in zip(sacks, budgets, strict=True)
         )
-        exact = [Fraction(price) for price in dual_prices(costs, scores, rooms)]
-        scale = max(price.denominator for price in exact)
+        exact = dual_prices(costs, scores, rooms)
+        scale = lcm(*(price.denominator for price in exact))
         prices = [int(price * scale) for price in exact]
         priced = [
             [

@@ -1,10 +1,11 @@
 """Shadow prices of several budgets: where the Lagrangian bound of an allocation is highest.
 
-Any prices >= 0 give a valid bound, so these may be floats: they decide how fast an exact search is,
-never what it answers.
+Any prices >= 0 give a valid bound, so these need not be exact: they decide how fast an exact search
+is, never what it answers.
 """
 
 from collections.abc import Sequence
+from fractions import Fraction
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,11 +17,11 @@ def dual_prices(
     rooms: Sequence[int],
     *,
     cuts_per_price: int = 120,
-) -> tuple[float, ...]:
+) -> tuple[Fraction, ...]:
     """Return prices that maximize ``sum_u min_k(score + price * cost) - price * room``.
 
     Args:
-        costs: By resource, unit and option, each unit's least is 0; some cost is positive.
+        costs: By resource (two or more), unit and option, each unit's least is 0.
         scores: By unit and option, each unit's least is 0.
         rooms: Budget of each resource.
         cuts_per_price: Ellipsoid cuts per resource and resource.
@@ -31,8 +32,8 @@ def dual_prices(
     Method: the ellipsoid method with deep cuts, which needs no linear-programming solver.
     Source: Shor 1977; Bland, Goldfarb & Todd 1981.
     """
-    score_range = float(sum(map(max, scores)) or 1)
-    ranges = [float(sum(map(max, table)) or 1) for table in costs]
+    score_range = sum(map(max, scores)) or 1
+    ranges = [sum(map(max, table)) or 1 for table in costs]
     score = _padded(scores, score_range)
     cost = np.stack([_padded(table, size) for table, size in zip(costs, ranges, strict=True)])
     room = np.array([limit / size for limit, size in zip(rooms, ranges, strict=True)])
@@ -70,11 +71,12 @@ def dual_prices(
             * (shape - 2 * (1 + count * ratio) / ((count + 1) * (1 + ratio)) * np.outer(step, step))
         )
     return tuple(
-        float(price) * score_range / size for price, size in zip(best, ranges, strict=True)
+        Fraction(float(price)) * score_range / size
+        for price, size in zip(best, ranges, strict=True)
     )
 
 
-def _padded(table: Sequence[Sequence[int]], size: float) -> NDArray[np.float64]:
+def _padded(table: Sequence[Sequence[int]], size: int) -> NDArray[np.float64]:
     """Return rows of different lengths as one array, in ranges; a row's last value repeats."""
     width = max(map(len, table))
     return np.array([[row[min(k, len(row) - 1)] / size for k in range(width)] for row in table])

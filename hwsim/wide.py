@@ -120,6 +120,28 @@ def _new_minima(key: NDArray[np.int64]) -> tuple[Mask, bool]:
     return keep, bool(np.any(key[1:] == least))
 
 
+def _under_a_staircase(table: NDArray[np.int64], *, block: int = 1024) -> Mask:
+    """Return which points a point of an earlier block dominates.
+
+    Args:
+        table: Distinct points, shape (3, n), in rising order of the first row.
+        block: Points between updates of the staircase of (second, third) coordinates.
+    """
+    _, second, third = table
+    beaten = np.zeros(len(second), np.bool_)
+    stairs = np.array([-1]), np.array([third.max(initial=0) + 1])
+    for start in range(0, len(second), block):
+        part = slice(start, start + block)
+        below = np.searchsorted(stairs[0], second[part], side="right") - 1
+        beaten[part] = stairs[1][below] <= third[part]
+        left = np.concatenate((stairs[0], second[part]))
+        right = np.concatenate((stairs[1], third[part]))
+        order = np.lexsort((right, left))
+        keep, _ = _new_minima(right[order])
+        stairs = left[order][keep], right[order][keep]
+    return beaten
+
+
 def undominated(columns: Sequence[Wide], *, reach: int = 16) -> Index:
     """Return a subset of the points that still holds every nondominated one, in rising order.
 
@@ -137,6 +159,10 @@ def undominated(columns: Sequence[Wide], *, reach: int = 16) -> Index:
     distinct[1:] = np.any(table[:, 1:] != table[:, :-1], axis=0)
     order, table = order[distinct], table[:, distinct]
     beaten = np.zeros(len(order), np.bool_)
+    if len(table) == 3:
+        beaten |= _under_a_staircase(table)
+        order, table = order[~beaten], table[:, ~beaten]
+        beaten = np.zeros(len(order), np.bool_)
     for row in table:
         by_row = np.argsort(row, kind="stable")
         placed = table[:, by_row]

@@ -314,3 +314,16 @@ def test_wrong_front_and_percentile_arguments_are_refused():
         with pytest.raises(InputError) as caught:
             call()
         assert str(caught.value) == sentence
+
+
+def test_scores_of_any_magnitude_are_exact():
+    rng = random.Random(5)
+    shape = [3] * 5
+    scores = random_table(rng, shape, lambda rng: 10 ** rng.uniform(-320, 300))
+    energy = random_table(rng, shape, lambda rng: 10 ** rng.uniform(-320, 0))
+    latency = random_table(rng, shape, lambda rng: 10 ** rng.uniform(-9, 0))
+    sensitivity, costs = tables(scores, energy, latency)
+    limits = [1e-3, 0.2]
+    least = oracle.best(scores, [energy, latency], limits)
+    found = allocate(sensitivity, costs, max_energy_j=limits[0], max_latency_s=limits[1])
+    assert least is not None and found.score == float(least[0])

@@ -45,8 +45,8 @@ def layer_cost(layer, kind, bits):
 
 
 def loss(layer, bits):
-    """Return a layer's score times 10**20, an integer."""
-    score = layer["hessian_trace_avg"] * layer[f"dw2_{bits}bit"] * 10**20
+    """Return a layer's score times 10**24, an integer."""
+    score = layer["hessian_trace_avg"] * layer[f"dw2_{bits}bit"] * 10**24
     assert score.denominator == 1
     return int(score)
 
@@ -83,7 +83,7 @@ def solved(network, kind, fraction):
     objective = sum(loss(layer, bits[layer["index"]]) for layer in network["layers"])
     spent = sum(layer_cost(layer, kind, bits[layer["index"]]) for layer in network["layers"])
     assert spent <= budget
-    return digits, Fraction(objective, 10**20), found
+    return digits, Fraction(objective, 10**24), found
 
 
 def test_the_published_allocations_are_reproduced_or_beaten():
@@ -129,5 +129,5 @@ def test_all_eighteen_problems_equal_a_plain_dynamic_program(name, kind, fractio
     states = staircase(members, sensitivity, costs)
     expected = min(score for cost, score in states.items() if cost <= budget)
     _, objective, found = solved(network, kind, fraction)
-    assert objective == Fraction(expected, 10**20)
+    assert objective == Fraction(expected, 10**24)
     assert found.gap == 0
