@@ -33,5 +33,9 @@ class BudgetError(HwsimError):
     """No configuration meets the budgets."""
 
 
+class SearchError(HwsimError):
+    """An exact search would need more memory than it was given."""
+
+
 class OracleError(HwsimError):
     """A foreign runtime is missing, refused the model, or died."""

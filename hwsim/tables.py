@@ -4,8 +4,9 @@ A *unit* is what gets one choice of bits, an *option* a (weight bits, activation
 numbers are SI; a field's unit stands in its name.
 """
 
+import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING
@@ -106,6 +107,16 @@ class Total:
     bram_18k: int
 
 
+def sum_up(values: Iterable[float]) -> float:
+    """Return the exact sum of floats, rounded up to the next float.
+
+    So a sum within a budget is never shown above it, and a shown sum is always enough of a budget.
+    """
+    parts = tuple(values)
+    total = math.fsum(parts)
+    return math.nextafter(total, math.inf) if math.fsum((*parts, -total)) > 0 else total
+
+
 RESOURCES = ("energy_j", "latency_s", "weight_bytes", "activation_bytes", "lut", "dsp", "bram_18k")
 
 
@@ -186,22 +197,23 @@ class CostTable:
 
     @property
     def total(self) -> Total:
-        """The selection's totals; each is the sum of the selected rows' fields."""
+        """The selection's totals: exact sums of the selected rows' fields, rounded up."""
         rows = self.selected_rows
         levels = dict.fromkeys(level for row in rows for level in row.energy_memory_j)
         times = [row.latency_s for row in rows if row.latency_s is not None]
         timed = len(times) == len(rows)
         return Total(
-            energy_j=sum(row.energy_j for row in rows),
-            energy_mac_j=sum(row.energy_mac_j for row in rows),
+            energy_j=sum_up(row.energy_j for row in rows),
+            energy_mac_j=sum_up(row.energy_mac_j for row in rows),
             energy_memory_j={
-                level: sum(row.energy_memory_j.get(level, 0.0) for row in rows) for level in levels
+                level: sum_up(row.energy_memory_j.get(level, 0.0) for row in rows)
+                for level in levels
             },
-            energy_static_j=sum(row.energy_static_j for row in rows),
-            latency_s=(max(times) if self.pipelined else sum(times)) if timed else None,
+            energy_static_j=sum_up(row.energy_static_j for row in rows),
+            latency_s=(max(times) if self.pipelined else sum_up(times)) if timed else None,
             macs=sum(row.macs for row in rows),
-            weight_bytes=sum(row.weight_bytes for row in rows),
-            activation_bytes=sum(row.activation_bytes for row in rows),
+            weight_bytes=sum_up(row.weight_bytes for row in rows),
+            activation_bytes=sum_up(row.activation_bytes for row in rows),
             lut=sum(row.lut for row in rows),
             dsp=sum(row.dsp for row in rows),
             bram_18k=sum(row.bram_18k for row in rows),
@@ -265,20 +277,18 @@ class SensitivityTable:
         return tuple(option for name, option in self.values if name == unit)
 
     def score(self, selection: Mapping[str, Option]) -> float:
-        """Return the summed score of a configuration, units in table order.
+        """Return the summed score of a configuration, rounded once.
 
         Raises:
             InputError: If the table does not hold one of the pairs.
         """
-        total = 0.0
         for unit in self.units:
             if unit not in selection or (unit, selection[unit]) not in self.values:
                 raise InputError(
                     f"{self.metric}: unit {unit!r} must be scored at {selection.get(unit)}; "
                     f"scored are {', '.join(map(str, self.options(unit)))}"
                 )
-            total += self.values[unit, selection[unit]]
-        return total
+        return math.fsum(self.values[unit, selection[unit]] for unit in self.units)
 
     def to_frame(self) -> "pd.DataFrame":
         """Return one line per unit and option."""
