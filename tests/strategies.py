@@ -1,0 +1,571 @@
+"""Hypothesis strategies for single-operator models that LiteRT accepts.
+
+Each strategy draws a small description and a NumPy seed, and returns a `Case`: a model of
+`tests.tflite_writer` and the inputs to feed it. `OPERATORS` maps every operator to its strategy.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from hypothesis import strategies as st
+
+from tests.oracle.arith import INT32_MAX, f32_div, f32_mul
+from tests.oracle.conv import output_size
+from tests.tflite_writer import Model, Operator, Tensor
+
+RANGES = {"int8": (-128, 127), "uint8": (0, 255)}
+DTYPES = st.sampled_from(["int8", "int8", "uint8"])
+ACTIVATIONS = st.sampled_from(["NONE", "NONE", "RELU", "RELU6", "RELU_N1_TO_1"])
+PADDINGS = st.sampled_from(["SAME", "VALID"])
+SEEDS = st.integers(0, 2**32 - 1)
+FILLS = st.sampled_from(["random", "random", "random", "ends", "low", "high", "zero_point"])
+MAX_MACS = 30_000
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """One model and its inputs."""
+
+    model: Model
+    feed: dict[str, np.ndarray]
+
+    def __repr__(self) -> str:
+        """Describe the model without its data."""
+        tensors = "; ".join(
+            f"{t.name} {t.dtype}{list(t.shape)} s={list(t.scale[:3])} z={list(t.zero_point[:3])}"
+            for t in self.model.tensors
+        )
+        operators = "; ".join(f"{o.builtin} {dict(o.options)}" for o in self.model.operators)
+        return f"Case({operators}: {tensors})"
+
+
+def f32(value: float) -> float:
+    return float(np.float32(value))
+
+
+def scales(smallest: float = 1e-4, largest: float = 1.0) -> st.SearchStrategy[float]:
+    """float32 scales: log-uniform, and exact powers of two for ties."""
+    low, high = np.log2(smallest), np.log2(largest)
+    anything = st.floats(low, high, allow_nan=False).map(lambda e: f32(2.0**e))
+    powers = st.integers(int(np.ceil(low)), int(np.floor(high))).map(lambda e: 2.0**e)
+    return st.one_of(anything, anything, anything, powers)
+
+
+def zero_points(dtype: str) -> st.SearchStrategy[int]:
+    low, high = RANGES[dtype]
+    return st.one_of(st.sampled_from([low, high, (low + high + 1) // 2]), st.integers(low, high))
+
+
+def codes(
+    rng: np.random.Generator, shape: tuple[int, ...], dtype: str, fill: str, zero_point: int
+) -> np.ndarray:
+    """Draw codes: random, only the two ends, or one value throughout."""
+    low, high = RANGES[dtype]
+    match fill:
+        case "ends":
+            drawn = rng.choice([low, high], shape)
+        case "low":
+            drawn = np.full(shape, low)
+        case "high":
+            drawn = np.full(shape, high)
+        case "zero_point":
+            drawn = np.full(shape, zero_point)
+        case _:
+            drawn = rng.integers(low, high + 1, shape)
+    return np.asarray(drawn, dtype)
+
+
+def draw_activation_tensor(
+    draw: Any, name: str, shape: tuple[int, ...], dtype: str, **ends: float
+) -> Tensor:
+    return Tensor(name, shape, dtype, (draw(scales(**ends)),), (draw(zero_points(dtype)),))
+
+
+def same_as(tensor: Tensor, name: str, shape: tuple[int, ...]) -> Tensor:
+    """Return a tensor with another name and shape and the same quantization."""
+    return Tensor(name, shape, tensor.dtype, tensor.scale, tensor.zero_point)
+
+
+def single(
+    builtin: str,
+    ins: list[Tensor],
+    outs: list[Tensor],
+    feed: dict[str, np.ndarray],
+    **options: Any,
+) -> Case:
+    """Return a case of one operator."""
+    operator = Operator(builtin, tuple(t.name for t in ins), tuple(t.name for t in outs), options)
+    model = Model((*ins, *outs), (operator,), tuple(feed), operator.outputs)
+    return Case(model, feed)
+
+
+def index_tensor(name: str, values: Any) -> Tensor:
+    data = np.asarray(values, np.int32)
+    return Tensor(name, data.shape, "int32", data=data)
+
+
+def biases(
+    rng: np.random.Generator,
+    kind: str,
+    weights: np.ndarray,
+    products: int,
+    outputs: int,
+    dead: np.ndarray,
+) -> np.ndarray:
+    """Draw int32 biases that keep |acc| below 2^31 in every order of summation."""
+    room = INT32_MAX - products * 255 * 255 - 1
+    match kind:
+        case "zero":
+            drawn = np.zeros(outputs, np.int64)
+        case "huge":
+            drawn = rng.integers(-room, room + 1, outputs)
+        case "ends":
+            drawn = rng.choice([-room, room], outputs)
+        case _:
+            drawn = rng.integers(-(2**14), 2**14, outputs)
+    drawn[dead] = rng.choice([-(2**30), 2**30, 2**30 + 128], int(dead.sum()))
+    return drawn.astype(np.int32)
+
+
+@st.composite
+def accumulating(draw: Any, builtin: str) -> Case:
+    """CONV_2D, DEPTHWISE_CONV_2D and FULLY_CONNECTED."""
+    dtype = draw(DTYPES)
+    rng = np.random.default_rng(draw(SEEDS))
+    padding = draw(PADDINGS)
+    kernel = (draw(st.integers(1, 5)), draw(st.integers(1, 5)))
+    stride = (draw(st.integers(1, 3)), draw(st.integers(1, 3)))
+    dilation = (1, 1)
+    if draw(st.booleans()):
+        dilation = (draw(st.integers(1, 3)), draw(st.integers(1, 3)))
+    batch = draw(st.integers(1, 3))
+    channels = draw(st.sampled_from([1, 2, 3, 4, 5, 7, 8, 12, 16, 17, 33]))
+    groups = 1
+    options: dict[str, Any] = {"fusedActivationFunction": draw(ACTIVATIONS)}
+    if builtin == "FULLY_CONNECTED":
+        outputs = draw(st.integers(1, 33))
+        in_shape: tuple[int, ...] = (batch, channels * draw(st.sampled_from([1, 3, 8])))
+        out_shape: tuple[int, ...] = (batch, outputs)
+        weight_shape: tuple[int, ...] = (outputs, in_shape[1])
+        axis, products = 0, in_shape[1]
+    else:
+        size = []
+        for k, d in zip(kernel, dilation, strict=True):
+            smallest = 1 if padding == "SAME" else (k - 1) * d + 1
+            size.append(draw(st.integers(smallest, smallest + 6)))
+        in_shape = (batch, size[0], size[1], channels)
+        out_h, out_w = (
+            output_size(n, k, s, d, padding)
+            for n, k, s, d in zip(size, kernel, stride, dilation, strict=True)
+        )
+        if builtin == "DEPTHWISE_CONV_2D":
+            multiplier = draw(st.integers(1, 4))
+            outputs = channels * multiplier
+            weight_shape = (1, *kernel, outputs)
+            axis, products = 3, kernel[0] * kernel[1]
+            options["depthMultiplier"] = multiplier
+        else:
+            divisors = [g for g in range(1, channels + 1) if channels % g == 0]
+            groups = draw(st.sampled_from([1, *divisors])) if dtype == "int8" else 1
+            outputs = groups * draw(st.integers(1, max(1, 33 // groups)))
+            weight_shape = (outputs, *kernel, channels // groups)
+            axis, products = 0, kernel[0] * kernel[1] * channels // groups
+        macs = batch * out_h * out_w * outputs * products
+        if macs > MAX_MACS:
+            batch = 1
+            in_shape = (1, *in_shape[1:])
+        out_shape = (batch, out_h, out_w, outputs)
+        options |= {
+            "padding": padding,
+            "strideH": stride[0],
+            "strideW": stride[1],
+            "dilationHFactor": dilation[0],
+            "dilationWFactor": dilation[1],
+        }
+    ifmap = draw_activation_tensor(draw, "ifmap", in_shape, dtype, smallest=1e-3, largest=4.0)
+    per_channel = dtype == "int8" and draw(st.booleans())
+    count = outputs if per_channel else 1
+    weight_scale = np.float32(2.0 ** rng.uniform(-10, 0, count))
+    dead = np.zeros(outputs, bool)
+    kinds = ["zero", "usual", "usual", "huge", "ends"]
+    if builtin != "CONV_2D":  # LiteRT refuses a CONV_2D without bias
+        kinds.append("none")
+    kind = draw(st.sampled_from(kinds))
+    if per_channel and kind != "none" and draw(st.booleans()):
+        dead = rng.random(outputs) < 0.3
+        weight_scale[dead] = np.float32(10.0 ** rng.uniform(-12, -8, int(dead.sum())))
+    z_w = draw(zero_points(dtype)) if dtype == "uint8" else 0
+    fill = draw(FILLS)
+    weights = codes(rng, weight_shape, dtype, draw(FILLS), z_w)
+    if dtype == "int8":
+        weights[weights == -128] = -127
+    np.moveaxis(weights, axis, 0)[dead] = 0
+    # The output's scale spans saturation, the usual range and (rarely) multipliers above 1.
+    typical = float(np.max(weight_scale)) * ifmap.scale[0] * 74 * 74 * np.sqrt(products)
+    spread = draw(st.sampled_from([0.0, 0.0, 3.0, -3.0, -6.0, -13.0, -16.0, 10.0]))
+    if kind in ("huge", "ends"):
+        spread = abs(spread)
+    out_scale = f32(typical / 40 * 2.0 ** (spread + rng.uniform(-1, 1)))
+    largest_real = (products * 255 * 255 + 2**15) * float(np.max(weight_scale)) * ifmap.scale[0]
+    out_scale = max(out_scale, f32(largest_real / 2**30))  # or the left shift leaves int32
+    ins = [
+        ifmap,
+        Tensor(
+            "weights",
+            weight_shape,
+            dtype,
+            tuple(weight_scale.tolist()),
+            (z_w,) * count,
+            axis,
+            weights,
+        ),
+    ]
+    if kind != "none":
+        bias = biases(rng, kind, weights, products, outputs, dead)
+        bias_scale = tuple(f32_mul(ifmap.scale[0], s) for s in ins[1].scale)
+        ins.append(Tensor("bias", (outputs,), "int32", bias_scale, (0,) * count, 0, bias))
+    ofmap = Tensor("ofmap", out_shape, dtype, (out_scale,), (draw(zero_points(dtype)),))
+    feed = {"ifmap": codes(rng, in_shape, dtype, fill, ifmap.zero_point[0])}
+    return single(builtin, ins, [ofmap], feed, **options)
+
+
+@st.composite
+def binary(draw: Any, builtin: str) -> Case:
+    """ADD, SUB and MUL, shapes broadcast, the second operand sometimes constant."""
+    dtype = draw(DTYPES)
+    rng = np.random.default_rng(draw(SEEDS))
+    rank = draw(st.integers(1, 4))
+    shape = tuple(draw(st.integers(1, 5)) for _ in range(rank))
+    shapes = [shape, shape]
+    if draw(st.booleans()):
+        which = draw(st.integers(0, 1))
+        kept = tuple(n if draw(st.booleans()) else 1 for n in shape)
+        shapes[which] = kept[draw(st.integers(0, rank - 1)) :]
+    a = draw_activation_tensor(draw, "a", shapes[0], dtype)
+    b = draw_activation_tensor(draw, "b", shapes[1], dtype)
+    if draw(st.booleans()):
+        b = Tensor("b", b.shape, dtype, a.scale, b.zero_point)
+    usual = a.scale[0] * b.scale[0] * 128 if builtin == "MUL" else max(a.scale[0], b.scale[0])
+    factor = 2.0 ** draw(st.floats(-8, 4))
+    if draw(st.booleans()):
+        factor = 2.0 ** draw(st.integers(-7, 3))
+    out = Tensor("out", shape, dtype, (usual * factor,), (draw(zero_points(dtype)),))
+    feed = {t.name: codes(rng, t.shape, dtype, draw(FILLS), t.zero_point[0]) for t in (a, b)}
+    if draw(st.booleans()):
+        b = Tensor("b", b.shape, dtype, b.scale, b.zero_point, data=feed.pop("b"))
+    activation = draw(ACTIVATIONS)
+    return single(builtin, [a, b], [out], feed, fusedActivationFunction=activation)
+
+
+@st.composite
+def pool(draw: Any, builtin: str) -> Case:
+    """AVERAGE_POOL_2D and MAX_POOL_2D; windows may exceed the map under SAME."""
+    dtype = draw(DTYPES)
+    rng = np.random.default_rng(draw(SEEDS))
+    padding = draw(PADDINGS)
+    kernel = [draw(st.integers(1, 5)) for _ in range(2)]
+    stride = [draw(st.integers(1, 3)) for _ in range(2)]
+    size = [draw(st.integers(k if padding == "VALID" else 1, k + 6)) for k in kernel]
+    channels = draw(st.integers(1, 17))
+    batch = draw(st.integers(1, 3))
+    ifmap = draw_activation_tensor(draw, "ifmap", (batch, *size, channels), dtype, largest=8.0)
+    out_size = [
+        output_size(n, k, s, 1, padding) for n, k, s in zip(size, kernel, stride, strict=True)
+    ]
+    ofmap = same_as(ifmap, "ofmap", (batch, *out_size, channels))
+    feed = {"ifmap": codes(rng, ifmap.shape, dtype, draw(FILLS), ifmap.zero_point[0])}
+    return single(
+        builtin,
+        [ifmap],
+        [ofmap],
+        feed,
+        padding=padding,
+        filterHeight=kernel[0],
+        filterWidth=kernel[1],
+        strideH=stride[0],
+        strideW=stride[1],
+        fusedActivationFunction=draw(ACTIVATIONS),
+    )
+
+
+@st.composite
+def mean(draw: Any) -> Case:
+    """MEAN over one or more axes."""
+    dtype = draw(DTYPES)
+    rng = np.random.default_rng(draw(SEEDS))
+    rank = draw(st.integers(1, 4))
+    shape = tuple(draw(st.integers(1, 9)) for _ in range(rank))
+    axes = draw(st.lists(st.integers(0, rank - 1), min_size=1, max_size=rank, unique=True))
+    if rank == 4 and draw(st.booleans()):
+        axes = draw(st.sampled_from([[1, 2], [2, 1], [-3, -2]]))
+    keep = draw(st.booleans())
+    reduced = {axis % rank for axis in axes}
+    kept = tuple(1 if i in reduced else n for i, n in enumerate(shape))
+    out_shape = kept if keep else tuple(n for i, n in enumerate(shape) if i not in reduced)
+    x = draw_activation_tensor(draw, "x", shape, dtype)
+    factor = draw(st.sampled_from([1.0, 1.0, 0.5, 0.25, 0.013, 2.7, 31.0]))
+    same_zero = draw(st.booleans())
+    zero_point = x.zero_point[0] if same_zero else draw(zero_points(dtype))
+    out = Tensor("out", out_shape, dtype, (x.scale[0] * factor,), (zero_point,))
+    feed = {"x": codes(rng, shape, dtype, draw(FILLS), x.zero_point[0])}
+    return single("MEAN", [x, index_tensor("axes", axes)], [out], feed, keepDims=keep)
+
+
+@st.composite
+def softmax(draw: Any) -> Case:
+    """SOFTMAX over the last axis; rows stay below 512 so that no sum of exponentials reaches it."""
+    dtype = draw(DTYPES)
+    rng = np.random.default_rng(draw(SEEDS))
+    rank = draw(st.integers(1, 4))
+    shape = (*(draw(st.integers(1, 3)) for _ in range(rank - 1)), draw(st.integers(1, 60)))
+    if draw(st.integers(0, 9)) == 0:
+        shape = (draw(st.integers(300, 500)),)
+    x = draw_activation_tensor(draw, "x", shape, dtype, smallest=1e-4, largest=16.0)
+    out = Tensor("out", shape, dtype, (1 / 256,), (0 if dtype == "uint8" else -128,))
+    feed = {"x": codes(rng, shape, dtype, draw(FILLS), x.zero_point[0])}
+    if draw(st.booleans()):
+        center = int(rng.integers(*RANGES[dtype]))
+        near = center + rng.integers(-6, 7, shape)
+        feed = {"x": np.clip(near, *RANGES[dtype]).astype(dtype)}
+    beta = draw(st.sampled_from([1.0, 1.0, 0.5, 0.1, 3.7]))
+    return single("SOFTMAX", [x], [out], feed, beta=beta)
+
+
+def every_code(dtype: str) -> np.ndarray:
+    low, high = RANGES[dtype]
+    return np.arange(low, high + 1).astype(dtype).reshape(1, 256)
+
+
+@st.composite
+def table(draw: Any, builtin: str) -> Case:
+    """LOGISTIC, TANH and HARD_SWISH over all 256 codes."""
+    dtype = draw(DTYPES)
+    x = draw_activation_tensor(draw, "x", (1, 256), dtype, smallest=1e-4, largest=2.0)
+    if builtin == "LOGISTIC":
+        scale, zero_point = 1 / 256, 0 if dtype == "uint8" else -128
+    elif builtin == "TANH":
+        scale, zero_point = 1 / 128, 128 if dtype == "uint8" else 0
+    else:
+        # The multiplier s_in / (128 * s_out) must be below 1.
+        scale = max(draw(scales(1e-4, 1.0)), 1.01 * x.scale[0] / 128)
+        zero_point = draw(zero_points(dtype))
+    out = Tensor("out", (1, 256), dtype, (scale,), (zero_point,))
+    return single(builtin, [x], [out], {"x": every_code(dtype)})
+
+
+@st.composite
+def rescaled(draw: Any, builtin: str) -> Case:
+    """QUANTIZE between 8-bit types, LEAKY_RELU and the RELU family over all 256 codes."""
+    dtype = draw(DTYPES)
+    out_dtype = draw(DTYPES) if builtin == "QUANTIZE" else dtype
+    x = draw_activation_tensor(draw, "x", (1, 256), dtype)
+    factor = 2.0 ** draw(st.floats(-10, 10))
+    if draw(st.booleans()):
+        factor = 2.0 ** draw(st.integers(-9, 9))
+    out = Tensor(
+        "out", (1, 256), out_dtype, (x.scale[0] * factor,), (draw(zero_points(out_dtype)),)
+    )
+    options = {}
+    if builtin == "LEAKY_RELU":
+        options["alpha"] = f32(draw(st.floats(0.001, 2.0)))
+    return single(builtin, [x], [out], {"x": every_code(dtype)}, **options)
+
+
+@st.composite
+def quantize_reals(draw: Any) -> Case:
+    """QUANTIZE from float32, with exact ties and saturation."""
+    dtype = draw(DTYPES)
+    rng = np.random.default_rng(draw(SEEDS))
+    out = draw_activation_tensor(draw, "out", (4, 64), dtype)
+    ties = (rng.integers(-300, 300, (2, 64)) + 0.5) * out.scale[0]
+    spread = rng.normal(0, 150, (2, 64)) * out.scale[0]
+    reals = np.concatenate([ties, spread]).astype(np.float32)
+    return single("QUANTIZE", [Tensor("x", (4, 64), "float32")], [out], {"x": reals})
+
+
+@st.composite
+def dequantize(draw: Any) -> Case:
+    """DEQUANTIZE over all 256 codes."""
+    dtype = draw(DTYPES)
+    x = draw_activation_tensor(draw, "x", (1, 256), dtype)
+    out = Tensor("out", (1, 256), "float32")
+    return single("DEQUANTIZE", [x], [out], {"x": every_code(dtype)})
+
+
+@st.composite
+def batch_matmul(draw: Any) -> Case:
+    """BATCH_MATMUL int8, batch axes broadcast, either operand adjoint."""
+    rng = np.random.default_rng(draw(SEEDS))
+    outer = tuple(draw(st.integers(1, 3)) for _ in range(draw(st.integers(0, 2))))
+    m, k, n = (draw(st.integers(1, 17)) for _ in range(3))
+    adj_x, adj_y = draw(st.booleans()), draw(st.booleans())
+    right_outer = tuple(size if draw(st.booleans()) else 1 for size in outer)
+    lhs = draw_activation_tensor(draw, "lhs", (*outer, *((k, m) if adj_x else (m, k))), "int8")
+    rhs_shape = (*right_outer, *((n, k) if adj_y else (k, n)))
+    rhs = draw_activation_tensor(draw, "rhs", rhs_shape, "int8")
+    usual = lhs.scale[0] * rhs.scale[0] * 40 * np.sqrt(k)
+    scale = usual * 2.0 ** draw(st.floats(-5, 4))
+    out = Tensor("out", (*outer, m, n), "int8", (scale,), (draw(zero_points("int8")),))
+    feed = {t.name: codes(rng, t.shape, "int8", draw(FILLS), t.zero_point[0]) for t in (lhs, rhs)}
+    return single("BATCH_MATMUL", [lhs, rhs], [out], feed, adjX=adj_x, adjY=adj_y)
+
+
+@st.composite
+def movement(draw: Any, builtin: str) -> Case:
+    """Operators that move codes."""
+    dtype = draw(DTYPES)
+    rng = np.random.default_rng(draw(SEEDS))
+    rank = draw(st.integers(2, 4))
+    shape = tuple(draw(st.integers(1, 6)) for _ in range(rank))
+    if builtin == "SQUEEZE":
+        shape = tuple(1 if draw(st.booleans()) else n for n in shape)
+    x = draw_activation_tensor(draw, "x", shape, dtype)
+    feed = {"x": codes(rng, shape, dtype, "random", 0)}
+    match builtin:
+        case "RESHAPE":
+            out_shape = draw(st.sampled_from([(int(np.prod(shape)),), shape[::-1], (1, *shape)]))
+            out = same_as(x, "out", out_shape)
+            ins = [x, index_tensor("shape", out_shape)]
+            return single(builtin, ins, [out], feed, newShape=list(out_shape))
+        case "SQUEEZE":
+            dims = [i for i, n in enumerate(shape) if n == 1 and draw(st.booleans())]
+            gone = dims or [i for i, n in enumerate(shape) if n == 1]
+            out = same_as(x, "out", tuple(n for i, n in enumerate(shape) if i not in gone))
+            return single(builtin, [x], [out], feed, squeezeDims=dims)
+        case "TRANSPOSE":
+            axes = draw(st.permutations(range(rank)))
+            out = same_as(x, "out", tuple(shape[axis] for axis in axes))
+            return single(builtin, [x, index_tensor("axes", axes)], [out], feed)
+        case "PAD" | "PADV2":
+            pads = [[draw(st.integers(0, 3)), draw(st.integers(0, 3))] for _ in shape]
+            out = same_as(x, "out", tuple(b + n + a for n, (b, a) in zip(shape, pads, strict=True)))
+            ins = [x, index_tensor("paddings", pads)]
+            if builtin == "PADV2":
+                fill = np.array([draw(st.integers(*RANGES[dtype]))], dtype)
+                ins.append(Tensor("fill", (1,), dtype, x.scale, x.zero_point, data=fill))
+            return single(builtin, ins, [out], feed)
+        case "CONCATENATION":
+            axis = draw(st.integers(0, rank - 1))
+            rescale = dtype == "uint8" and draw(st.booleans())
+            parts, feed = [], {}
+            for i in range(draw(st.integers(2, 4))):
+                part_shape = tuple(
+                    draw(st.integers(1, 6)) if j == axis else n for j, n in enumerate(shape)
+                )
+                part = same_as(x, f"x{i}", part_shape)
+                if rescale and draw(st.booleans()):
+                    factor = 2.0 ** draw(st.floats(-3, 3))
+                    part = Tensor(
+                        f"x{i}",
+                        part_shape,
+                        dtype,
+                        (x.scale[0] * factor,),
+                        (draw(zero_points(dtype)),),
+                    )
+                parts.append(part)
+                feed[part.name] = codes(rng, part_shape, dtype, "random", 0)
+            total = sum(part.shape[axis] for part in parts)
+            out = same_as(x, "out", tuple(total if j == axis else n for j, n in enumerate(shape)))
+            stored_axis = axis - rank if draw(st.booleans()) else axis
+            return single(builtin, parts, [out], feed, axis=stored_axis)
+        case "STRIDED_SLICE":
+            begin, end, strides, out_shape = [], [], [], []
+            begin_mask = end_mask = shrink = 0
+            for axis, n in enumerate(shape):
+                step = draw(st.sampled_from([1, 1, 2, 3, -1, -2]))
+                first = draw(st.integers(0, n - 1))
+                if step > 0:
+                    last = draw(st.integers(first + 1, n))
+                else:
+                    last = draw(st.integers(-n - 1, first - n - 1))
+                if draw(st.integers(0, 5)) == 0:
+                    shrink |= 1 << axis
+                    first, last, step = first, first + 1, 1
+                elif draw(st.integers(0, 3)) == 0:
+                    begin_mask |= 1 << axis
+                elif draw(st.integers(0, 3)) == 0:
+                    end_mask |= 1 << axis
+                begin.append(first - n if draw(st.booleans()) and not shrink >> axis & 1 else first)
+                end.append(last)
+                strides.append(step)
+                if not shrink >> axis & 1:
+                    b = None if begin_mask >> axis & 1 else begin[-1]
+                    e = None if end_mask >> axis & 1 else last
+                    out_shape.append(len(range(n)[b:e:step]))
+            if 0 in out_shape:
+                return draw(movement(builtin))
+            ins = [
+                x,
+                index_tensor("begin", begin),
+                index_tensor("end", end),
+                index_tensor("strides", strides),
+            ]
+            return single(
+                builtin,
+                ins,
+                [same_as(x, "out", tuple(out_shape))],
+                feed,
+                beginMask=begin_mask,
+                endMask=end_mask,
+                shrinkAxisMask=shrink,
+            )
+        case "SLICE":
+            begin = [draw(st.integers(0, n - 1)) for n in shape]
+            rooms = [n - b for n, b in zip(shape, begin, strict=True)]
+            size = [draw(st.sampled_from([-1, *range(1, room + 1)])) for room in rooms]
+            out_shape = [room if s == -1 else s for s, room in zip(size, rooms, strict=True)]
+            ins = [x, index_tensor("begin", begin), index_tensor("size", size)]
+            return single(builtin, ins, [same_as(x, "out", tuple(out_shape))], feed)
+        case "SPLIT":
+            axis = draw(st.integers(0, rank - 1))
+            count = draw(st.integers(1, 4))
+            part = tuple(shape)
+            shape = tuple(n * count if j == axis else n for j, n in enumerate(shape))
+            x = same_as(x, "x", shape)
+            outs = [same_as(x, f"out{i}", part) for i in range(count)]
+            stored_axis = axis - rank if draw(st.booleans()) else axis
+            feed = {"x": codes(rng, shape, dtype, "random", 0)}
+            axis_tensor = Tensor("axis", (), "int32", data=np.array(stored_axis, np.int32))
+            return single(builtin, [axis_tensor, x], outs, feed, numSplits=count)
+    raise ValueError(builtin)
+
+
+def ratio_of(case: Case) -> float:
+    """Return s_in / s_out of a unary case, in float32."""
+    return f32_div(case.model.tensors[0].scale[0], case.model.tensors[-1].scale[0])
+
+
+OPERATORS: dict[str, Callable[[], st.SearchStrategy[Case]]] = {
+    "CONV_2D": lambda: accumulating("CONV_2D"),
+    "DEPTHWISE_CONV_2D": lambda: accumulating("DEPTHWISE_CONV_2D"),
+    "FULLY_CONNECTED": lambda: accumulating("FULLY_CONNECTED"),
+    "ADD": lambda: binary("ADD"),
+    "SUB": lambda: binary("SUB"),
+    "MUL": lambda: binary("MUL"),
+    "AVERAGE_POOL_2D": lambda: pool("AVERAGE_POOL_2D"),
+    "MAX_POOL_2D": lambda: pool("MAX_POOL_2D"),
+    "MEAN": mean,
+    "SOFTMAX": softmax,
+    "LOGISTIC": lambda: table("LOGISTIC"),
+    "TANH": lambda: table("TANH"),
+    "HARD_SWISH": lambda: table("HARD_SWISH"),
+    "QUANTIZE": lambda: rescaled("QUANTIZE"),
+    "QUANTIZE_REALS": quantize_reals,
+    "DEQUANTIZE": dequantize,
+    "LEAKY_RELU": lambda: rescaled("LEAKY_RELU"),
+    "RELU": lambda: rescaled("RELU"),
+    "RELU6": lambda: rescaled("RELU6"),
+    "RELU_N1_TO_1": lambda: rescaled("RELU_N1_TO_1"),
+    "BATCH_MATMUL": batch_matmul,
+    "RESHAPE": lambda: movement("RESHAPE"),
+    "SQUEEZE": lambda: movement("SQUEEZE"),
+    "TRANSPOSE": lambda: movement("TRANSPOSE"),
+    "PAD": lambda: movement("PAD"),
+    "PADV2": lambda: movement("PADV2"),
+    "CONCATENATION": lambda: movement("CONCATENATION"),
+    "STRIDED_SLICE": lambda: movement("STRIDED_SLICE"),
+    "SLICE": lambda: movement("SLICE"),
+    "SPLIT": lambda: movement("SPLIT"),
+}
