@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from hypothesis import strategies as st
 
-from tests.oracle.arith import INT32_MAX, f32_div, f32_mul
+from tests.oracle.arith import INT32_MAX, f32_mul
 from tests.oracle.conv import output_size
 from tests.tflite_writer import Model, Operator, Tensor
 
@@ -196,10 +196,12 @@ def accumulating(draw: Any, builtin: str) -> Case:
     if per_channel and kind != "none" and draw(st.booleans()):
         dead = rng.random(outputs) < 0.3
         weight_scale[dead] = np.float32(10.0 ** rng.uniform(-12, -8, int(dead.sum())))
-    z_w = draw(zero_points(dtype)) if dtype == "uint8" else 0
+    z_w = 0
+    if dtype == "uint8" or (builtin != "CONV_2D" and draw(st.integers(0, 5)) == 0):
+        z_w = draw(zero_points(dtype))  # int8: FULLY_CONNECTED applies it per tensor only
     fill = draw(FILLS)
     weights = codes(rng, weight_shape, dtype, draw(FILLS), z_w)
-    if dtype == "int8":
+    if dtype == "int8" and draw(st.booleans()):
         weights[weights == -128] = -127
     np.moveaxis(weights, axis, 0)[dead] = 0
     # The output's scale spans saturation, the usual range and (rarely) multipliers above 1.
@@ -347,6 +349,8 @@ def table(draw: Any, builtin: str) -> Case:
         scale, zero_point = 1 / 256, 0 if dtype == "uint8" else -128
     elif builtin == "TANH":
         scale, zero_point = 1 / 128, 128 if dtype == "uint8" else 0
+        if draw(st.booleans()):  # LiteRT takes any; only then does the reciprocal's rounding show
+            scale, zero_point = draw(scales(1e-3, 1e-1)), draw(zero_points(dtype))
     else:
         # The multiplier s_in / (128 * s_out) must be below 1.
         scale = max(draw(scales(1e-4, 1.0)), 1.01 * x.scale[0] / 128)
@@ -369,7 +373,7 @@ def rescaled(draw: Any, builtin: str) -> Case:
     )
     options = {}
     if builtin == "LEAKY_RELU":
-        options["alpha"] = f32(draw(st.floats(0.001, 2.0)))
+        options["alpha"] = f32(draw(st.one_of(st.floats(0.001, 2.0), st.floats(-2.0, 0.0))))
     return single(builtin, [x], [out], {"x": every_code(dtype)}, **options)
 
 
@@ -382,6 +386,9 @@ def quantize_reals(draw: Any) -> Case:
     ties = (rng.integers(-300, 300, (2, 64)) + 0.5) * out.scale[0]
     spread = rng.normal(0, 150, (2, 64)) * out.scale[0]
     reals = np.concatenate([ties, spread]).astype(np.float32)
+    reals[3, :6] = [np.inf, -np.inf, 1e30, -1e30, 0.0, -0.0]
+    with np.errstate(over="ignore"):
+        reals[3, 6:10] = np.float32([2**31, -(2**31), 2**31 - 128, 3e9]) * np.float32(out.scale[0])
     return single("QUANTIZE", [Tensor("x", (4, 64), "float32")], [out], {"x": reals})
 
 
@@ -530,11 +537,6 @@ def movement(draw: Any, builtin: str) -> Case:
             axis_tensor = Tensor("axis", (), "int32", data=np.array(stored_axis, np.int32))
             return single(builtin, [axis_tensor, x], outs, feed, numSplits=count)
     raise ValueError(builtin)
-
-
-def ratio_of(case: Case) -> float:
-    """Return s_in / s_out of a unary case, in float32."""
-    return f32_div(case.model.tensors[0].scale[0], case.model.tensors[-1].scale[0])
 
 
 OPERATORS: dict[str, Callable[[], st.SearchStrategy[Case]]] = {

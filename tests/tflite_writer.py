@@ -1,7 +1,7 @@
 """Write small `.tflite` files: a handful of tensors and operators as bytes.
 
-A `Model` is plain data. `Model.to_bytes` needs ai_edge_litert (the schema) and flatbuffers; building
-one and giving it to `tests.oracle.graph` needs neither.
+A `Model` is plain data. `Model.to_bytes` needs ai_edge_litert (the schema) and flatbuffers;
+building one and giving it to `tests.oracle.graph` needs neither.
 """
 
 from collections.abc import Mapping, Sequence

@@ -25,6 +25,8 @@ def f32_div(a: float, b: float) -> float:
 
 def round_half_away(value: float | Fraction) -> int:
     """C `round`: to the nearest integer, ties away from zero."""
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"{value} has no nearest integer")
     exact = Fraction(value)
     magnitude = math.floor(abs(exact) + Fraction(1, 2))
     return magnitude if exact >= 0 else -magnitude
@@ -43,6 +45,11 @@ def wrap32(value: int) -> int:
 def sat32(value: int) -> int:
     """Clamp to int32."""
     return clamp(value, INT32_MIN, INT32_MAX)
+
+
+def int32_of(real: float) -> int:
+    """Convert a whole float to int32 as x86 does: INT32_MIN where it does not fit."""
+    return int(real) if -(2.0**31) <= real < 2.0**31 else INT32_MIN
 
 
 def truncated_division(a: int, b: int) -> int:
@@ -74,7 +81,12 @@ def rdbpot(value: int, exponent: int) -> int:
 
 
 def mbqm_double(value: int, multiplier: int, shift: int) -> int:
-    """Multiply by a quantized multiplier, rounding twice; a left shift wraps in int32."""
+    """Multiply by a quantized multiplier, rounding twice; a left shift wraps in int32.
+
+    From 31 places on the shift is undefined in C, and no model of ours may ask for it.
+    """
+    if shift > 30:
+        raise ValueError(f"left shift by {shift} is undefined")
     return rdbpot(srdhm(wrap32(value << max(shift, 0)), multiplier), max(-shift, 0))
 
 

@@ -6,9 +6,11 @@ from collections.abc import Callable
 import numpy as np
 
 from tests.oracle.arith import (
+    INT32_MIN,
     clamp,
     f32_div,
     f32_mul,
+    int32_of,
     mbqm_double,
     quantize_multiplier,
     round_half_away,
@@ -107,11 +109,17 @@ def quantize_codes(
 def quantize_reals(
     reals: np.ndarray, *, output_scale: float, output_zero_point: int, low: int, high: int
 ) -> np.ndarray:
-    """QUANTIZE from float32: divides in float32, ties away from zero."""
+    """QUANTIZE from float32: divides in float32, ties away from zero.
+
+    A quotient outside int32 (infinities too) becomes INT32_MIN, and adding the zero point wraps.
+    """
     result = np.zeros(reals.shape, np.int64)
     for index in np.ndindex(*reals.shape):
         quotient = f32_div(float(reals[index]), output_scale)
-        result[index] = clamp(round_half_away(quotient) + output_zero_point, low, high)
+        whole = INT32_MIN
+        if abs(quotient) <= 2.0**31:
+            whole = int32_of(float(round_half_away(quotient)))
+        result[index] = clamp(wrap32(whole + output_zero_point), low, high)
     return result
 
 
