@@ -4,6 +4,7 @@ Each strategy draws a small description and a NumPy seed, and returns a `Case`: 
 `tests.tflite_writer` and the inputs to feed it. `OPERATORS` maps every operator to its strategy.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -20,7 +21,9 @@ DTYPES = st.sampled_from(["int8", "int8", "uint8"])
 ACTIVATIONS = st.sampled_from(["NONE", "NONE", "RELU", "RELU6", "RELU_N1_TO_1"])
 PADDINGS = st.sampled_from(["SAME", "VALID"])
 SEEDS = st.integers(0, 2**32 - 1)
-FILLS = st.sampled_from(["random", "random", "random", "ends", "low", "high", "zero_point"])
+FILLS = st.sampled_from(
+    ["random"] * 7 + ["near"] * 4 + ["ends", "ends", "low", "high", "zero_point"]
+)
 MAX_MACS = 30_000
 
 
@@ -53,6 +56,19 @@ def scales(smallest: float = 1e-4, largest: float = 1.0) -> st.SearchStrategy[fl
     return st.one_of(anything, anything, anything, powers)
 
 
+def scale_for(draw: Any, exact: float, multiplier: float) -> float:
+    """Return the float32 output scale that makes `exact / scale` about `multiplier`.
+
+    Half the time the multiplier is rounded to a few bits, so that exact ties occur, and with them
+    every difference between float32 and float64 multipliers and between rounding rules.
+    """
+    if draw(st.booleans()):
+        bits = draw(st.integers(1, 5))
+        fraction, exponent = math.frexp(multiplier)
+        multiplier = math.ldexp(max(round(fraction * 2**bits), 1), exponent - bits)
+    return max(f32(exact / multiplier), f32(1e-8))  # fused RELU6: 6 / scale must fit int32
+
+
 def zero_points(dtype: str) -> st.SearchStrategy[int]:
     low, high = RANGES[dtype]
     return st.one_of(st.sampled_from([low, high, (low + high + 1) // 2]), st.integers(low, high))
@@ -61,7 +77,7 @@ def zero_points(dtype: str) -> st.SearchStrategy[int]:
 def codes(
     rng: np.random.Generator, shape: tuple[int, ...], dtype: str, fill: str, zero_point: int
 ) -> np.ndarray:
-    """Draw codes: random, only the two ends, or one value throughout."""
+    """Draw codes: random, near the zero point, only the two ends, or one value throughout."""
     low, high = RANGES[dtype]
     match fill:
         case "ends":
@@ -70,6 +86,8 @@ def codes(
             drawn = np.full(shape, low)
         case "high":
             drawn = np.full(shape, high)
+        case "near":
+            drawn = np.clip(zero_point + rng.integers(-5, 6, shape), low, high)
         case "zero_point":
             drawn = np.full(shape, zero_point)
         case _:
@@ -109,7 +127,6 @@ def index_tensor(name: str, values: Any) -> Tensor:
 def biases(
     rng: np.random.Generator,
     kind: str,
-    weights: np.ndarray,
     products: int,
     outputs: int,
     dead: np.ndarray,
@@ -129,6 +146,14 @@ def biases(
     return drawn.astype(np.int32)
 
 
+def spread_of(a: np.ndarray, z_a: int, b: np.ndarray, z_b: int, products: int) -> float:
+    """Estimate the size of a sum of products of codes less their zero points."""
+    x, y = a - float(z_a), b - float(z_b)
+    return math.sqrt(products) * float(np.sqrt((x**2).mean() * (y**2).mean())) + products * abs(
+        float(x.mean() * y.mean())
+    )
+
+
 @st.composite
 def accumulating(draw: Any, builtin: str) -> Case:
     """CONV_2D, DEPTHWISE_CONV_2D and FULLY_CONNECTED."""
@@ -146,6 +171,7 @@ def accumulating(draw: Any, builtin: str) -> Case:
     options: dict[str, Any] = {"fusedActivationFunction": draw(ACTIVATIONS)}
     if builtin == "FULLY_CONNECTED":
         outputs = draw(st.integers(1, 33))
+        batch = draw(st.integers(1, 12))
         in_shape: tuple[int, ...] = (batch, channels * draw(st.sampled_from([1, 3, 8])))
         out_shape: tuple[int, ...] = (batch, outputs)
         weight_shape: tuple[int, ...] = (outputs, in_shape[1])
@@ -187,14 +213,17 @@ def accumulating(draw: Any, builtin: str) -> Case:
     ifmap = draw_activation_tensor(draw, "ifmap", in_shape, dtype, smallest=1e-3, largest=4.0)
     per_channel = dtype == "int8" and draw(st.booleans())
     count = outputs if per_channel else 1
-    weight_scale = np.float32(2.0 ** rng.uniform(-10, 0, count))
+    exponents = rng.uniform(-10, 0, count)
+    if draw(st.integers(0, 3)) == 0:
+        exponents = np.round(exponents)
+    weight_scale = np.float32(2.0**exponents)
     dead = np.zeros(outputs, bool)
-    kinds = ["zero", "usual", "usual", "huge", "ends"]
+    kinds = ["zero", "usual", "usual", "usual", "huge", "ends"]
     if builtin != "CONV_2D":  # LiteRT refuses a CONV_2D without bias
         kinds.append("none")
     kind = draw(st.sampled_from(kinds))
     if per_channel and kind != "none" and draw(st.booleans()):
-        dead = rng.random(outputs) < 0.3
+        dead = (rng.random(outputs) < 0.3) & (np.arange(outputs) > 0)
         weight_scale[dead] = np.float32(10.0 ** rng.uniform(-12, -8, int(dead.sum())))
     z_w = 0
     if dtype == "uint8" or (builtin != "CONV_2D" and draw(st.integers(0, 5)) == 0):
@@ -204,14 +233,20 @@ def accumulating(draw: Any, builtin: str) -> Case:
     if dtype == "int8" and draw(st.booleans()):
         weights[weights == -128] = -127
     np.moveaxis(weights, axis, 0)[dead] = 0
-    # The output's scale spans saturation, the usual range and (rarely) multipliers above 1.
-    typical = float(np.max(weight_scale)) * ifmap.scale[0] * 74 * 74 * np.sqrt(products)
-    spread = draw(st.sampled_from([0.0, 0.0, 3.0, -3.0, -6.0, -13.0, -16.0, 10.0]))
-    if kind in ("huge", "ends"):
-        spread = abs(spread)
-    out_scale = f32(typical / 40 * 2.0 ** (spread + rng.uniform(-1, 1)))
-    largest_real = (products * 255 * 255 + 2**15) * float(np.max(weight_scale)) * ifmap.scale[0]
-    out_scale = max(out_scale, f32(largest_real / 2**30))  # or the left shift leaves int32
+    feed = {"ifmap": codes(rng, in_shape, dtype, fill, ifmap.zero_point[0])}
+    bias = None
+    if kind != "none":
+        bias = biases(rng, kind, products, outputs, dead)
+    # Most output scales put the accumulators in range; the others saturate, vanish, or shift left.
+    spread = spread_of(feed["ifmap"], ifmap.zero_point[0], weights, z_w, products)
+    if bias is not None:
+        spread += float(np.abs(np.where(dead, 0, bias)).mean())
+    largest = products * 255 * 255 + float(np.abs(bias).max() if bias is not None else 0)
+    factor = draw(st.sampled_from([0, 0, 0, 0, 2, -2, -6, -13, 8]))
+    multiplier = min(60 / max(spread, 1.0) * 2.0 ** (factor + rng.uniform(-1, 1)), 2**30 / largest)
+    strongest = float(np.max(weight_scale))
+    product = ifmap.scale[0] * strongest
+    out_scale = scale_for(draw, f32(product) if dtype == "uint8" else product, multiplier)
     ins = [
         ifmap,
         Tensor(
@@ -224,12 +259,10 @@ def accumulating(draw: Any, builtin: str) -> Case:
             weights,
         ),
     ]
-    if kind != "none":
-        bias = biases(rng, kind, weights, products, outputs, dead)
+    if bias is not None:
         bias_scale = tuple(f32_mul(ifmap.scale[0], s) for s in ins[1].scale)
         ins.append(Tensor("bias", (outputs,), "int32", bias_scale, (0,) * count, 0, bias))
     ofmap = Tensor("ofmap", out_shape, dtype, (out_scale,), (draw(zero_points(dtype)),))
-    feed = {"ifmap": codes(rng, in_shape, dtype, fill, ifmap.zero_point[0])}
     return single(builtin, ins, [ofmap], feed, **options)
 
 
@@ -245,16 +278,19 @@ def binary(draw: Any, builtin: str) -> Case:
         which = draw(st.integers(0, 1))
         kept = tuple(n if draw(st.booleans()) else 1 for n in shape)
         shapes[which] = kept[draw(st.integers(0, rank - 1)) :]
+    if draw(st.integers(0, 3)) == 0:
+        shape, shapes = (40, 40), [(40, 1), (1, 40)]
     a = draw_activation_tensor(draw, "a", shapes[0], dtype)
     b = draw_activation_tensor(draw, "b", shapes[1], dtype)
     if draw(st.booleans()):
         b = Tensor("b", b.shape, dtype, a.scale, b.zero_point)
-    usual = a.scale[0] * b.scale[0] * 128 if builtin == "MUL" else max(a.scale[0], b.scale[0])
-    factor = 2.0 ** draw(st.floats(-8, 4))
-    if draw(st.booleans()):
-        factor = 2.0 ** draw(st.integers(-7, 3))
-    out = Tensor("out", shape, dtype, (usual * factor,), (draw(zero_points(dtype)),))
     feed = {t.name: codes(rng, t.shape, dtype, draw(FILLS), t.zero_point[0]) for t in (a, b)}
+    exact, usual = max(a.scale[0], b.scale[0]), 0.5
+    if builtin == "MUL":
+        spread = spread_of(feed["a"], a.zero_point[0], feed["b"], b.zero_point[0], 1)
+        exact, usual = f32_mul(a.scale[0], b.scale[0]), 40 / max(spread, 1.0)
+    scale = scale_for(draw, exact, usual * 2.0 ** draw(st.floats(-4, 6)))
+    out = Tensor("out", shape, dtype, (scale,), (draw(zero_points(dtype)),))
     if draw(st.booleans()):
         b = Tensor("b", b.shape, dtype, b.scale, b.zero_point, data=feed.pop("b"))
     activation = draw(ACTIVATIONS)
@@ -307,10 +343,10 @@ def mean(draw: Any) -> Case:
     kept = tuple(1 if i in reduced else n for i, n in enumerate(shape))
     out_shape = kept if keep else tuple(n for i, n in enumerate(shape) if i not in reduced)
     x = draw_activation_tensor(draw, "x", shape, dtype)
-    factor = draw(st.sampled_from([1.0, 1.0, 0.5, 0.25, 0.013, 2.7, 31.0]))
+    scale = scale_for(draw, x.scale[0], draw(st.sampled_from([1.0, 1.0, 1.1, 2.0, 4.0, 77.0, 0.3])))
     same_zero = draw(st.booleans())
     zero_point = x.zero_point[0] if same_zero else draw(zero_points(dtype))
-    out = Tensor("out", out_shape, dtype, (x.scale[0] * factor,), (zero_point,))
+    out = Tensor("out", out_shape, dtype, (scale,), (zero_point,))
     feed = {"x": codes(rng, shape, dtype, draw(FILLS), x.zero_point[0])}
     return single("MEAN", [x, index_tensor("axes", axes)], [out], feed, keepDims=keep)
 
@@ -365,12 +401,9 @@ def rescaled(draw: Any, builtin: str) -> Case:
     dtype = draw(DTYPES)
     out_dtype = draw(DTYPES) if builtin == "QUANTIZE" else dtype
     x = draw_activation_tensor(draw, "x", (1, 256), dtype)
-    factor = 2.0 ** draw(st.floats(-10, 10))
-    if draw(st.booleans()):
-        factor = 2.0 ** draw(st.integers(-9, 9))
-    out = Tensor(
-        "out", (1, 256), out_dtype, (x.scale[0] * factor,), (draw(zero_points(out_dtype)),)
-    )
+    exponent = draw(st.sampled_from([draw(st.floats(-2, 2)), draw(st.floats(-10, 10))]))
+    scale = scale_for(draw, x.scale[0], 2.0**exponent)
+    out = Tensor("out", (1, 256), out_dtype, (scale,), (draw(zero_points(out_dtype)),))
     options = {}
     if builtin == "LEAKY_RELU":
         options["alpha"] = f32(draw(st.one_of(st.floats(0.001, 2.0), st.floats(-2.0, 0.0))))
@@ -412,10 +445,11 @@ def batch_matmul(draw: Any) -> Case:
     lhs = draw_activation_tensor(draw, "lhs", (*outer, *((k, m) if adj_x else (m, k))), "int8")
     rhs_shape = (*right_outer, *((n, k) if adj_y else (k, n)))
     rhs = draw_activation_tensor(draw, "rhs", rhs_shape, "int8")
-    usual = lhs.scale[0] * rhs.scale[0] * 40 * np.sqrt(k)
-    scale = usual * 2.0 ** draw(st.floats(-5, 4))
-    out = Tensor("out", (*outer, m, n), "int8", (scale,), (draw(zero_points("int8")),))
     feed = {t.name: codes(rng, t.shape, "int8", draw(FILLS), t.zero_point[0]) for t in (lhs, rhs)}
+    spread = spread_of(feed["lhs"], lhs.zero_point[0], feed["rhs"], rhs.zero_point[0], k)
+    multiplier = min(60 / max(spread, 1.0), 1e3) * 2.0 ** draw(st.floats(-3, 3))
+    scale = scale_for(draw, f32_mul(lhs.scale[0], rhs.scale[0]), multiplier)
+    out = Tensor("out", (*outer, m, n), "int8", (scale,), (draw(zero_points("int8")),))
     return single("BATCH_MATMUL", [lhs, rhs], [out], feed, adjX=adj_x, adjY=adj_y)
 
 
