@@ -9,8 +9,9 @@ INT32_MIN, INT32_MAX = -(2**31), 2**31 - 1
 
 
 def f32(value: float) -> float:
-    """Round to float32."""
-    return float(np.float32(value))
+    """Round to float32; what is too large becomes infinite."""
+    with np.errstate(over="ignore"):
+        return float(np.float32(value))
 
 
 def f32_mul(a: float, b: float) -> float:
