@@ -215,7 +215,7 @@ def accumulating(draw: Draw, builtin: str) -> Case:
             options["depthMultiplier"] = multiplier
         else:
             divisors = [g for g in range(1, channels + 1) if channels % g == 0]
-            groups = draw.choice([1, *divisors]) if dtype == "int8" else 1
+            groups = draw.choice([1, *divisors])
             outputs = groups * draw.integer(1, max(1, 33 // groups))
             weight_shape = (outputs, *kernel, channels // groups)
             axis, products = 0, kernel[0] * kernel[1] * channels // groups
