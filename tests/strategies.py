@@ -595,6 +595,76 @@ def movement(draw: Draw, builtin: str) -> Case:
     raise ValueError(builtin)
 
 
+def wide(draw: Draw, builtin: str) -> Case:
+    """int16 activations, zero points 0: the accumulating and the binary operators."""
+    rng = draw.rng
+    options: dict[str, Any] = {}
+    rows, depth, outputs = draw.integer(1, 9), draw.integer(1, 33), draw.integer(1, 17)
+    in_scale = draw.scale(1e-5, 1e-2)
+
+    def reals(shape: tuple[int, ...]) -> np.ndarray:
+        reach = draw.choice([32767, 32767, 900, 20])
+        return rng.integers(-reach, reach + 1, shape).astype(np.int16)
+
+    if builtin in ("ADD", "SUB", "MUL"):
+        a = Tensor("a", (rows, depth), "int16", (in_scale,))
+        b = Tensor("b", (1, depth), "int16", (draw.scale(1e-5, 1e-2),))
+        feed = {t.name: reals(t.shape) for t in (a, b)}
+        exact, usual = max(a.scale[0], b.scale[0]), 0.5
+        if builtin == "MUL":
+            spread = spread_of(feed["a"], 0, feed["b"], 0, 1)
+            exact, usual = f32_mul(a.scale[0], b.scale[0]), 12000 / max(spread, 1.0)
+        scale = scale_for(draw, exact, usual * 2.0 ** draw.uniform(-3, 1))
+        out = Tensor("out", (rows, depth), "int16", (scale,))
+        # By default three power-of-two scales take another path, which has no oracle here.
+        if builtin != "MUL":
+            options["potScaleInt16"] = False
+        return single(builtin, [a, b], [out], feed, **options)
+    if builtin == "BATCH_MATMUL":
+        lhs = Tensor("lhs", (2, rows, depth), "int16", (in_scale,))
+        rhs = Tensor("rhs", (2, depth, outputs), "int16", (draw.scale(1e-5, 1e-2),))
+        feed = {t.name: reals(t.shape) for t in (lhs, rhs)}
+        spread = spread_of(feed["lhs"], 0, feed["rhs"], 0, depth)
+        multiplier = 9000 / max(spread, 1.0) * 2.0 ** draw.uniform(-3, 1)
+        scale = scale_for(draw, f32_mul(lhs.scale[0], rhs.scale[0]), multiplier)
+        out = Tensor("out", (2, rows, outputs), "int16", (scale,))
+        return single(builtin, [lhs, rhs], [out], feed)
+
+    in_shape: tuple[int, ...] = (rows, depth)
+    weight_shape: tuple[int, ...] = (outputs, depth)
+    out_shape: tuple[int, ...] = (rows, outputs)
+    axis, products = 0, depth
+    if builtin != "FULLY_CONNECTED":
+        options |= {"padding": "SAME", "strideH": draw.integer(1, 2), "strideW": 1}
+        in_shape = (1, rows, 3, depth)
+        out_h = output_size(rows, 2, options["strideH"], 1, "SAME")
+        weight_shape, products = (outputs, 2, 2, depth), 4 * depth
+        if builtin == "DEPTHWISE_CONV_2D":
+            outputs, axis, products = depth, 3, 4
+            weight_shape = (1, 2, 2, outputs)
+            options["depthMultiplier"] = 1
+        out_shape = (1, out_h, 3, outputs)
+    count = outputs if draw.flip() else 1
+    weight_scale = tuple(draw.scale(1e-3, 1e-1) for _ in range(count))
+    ifmap = Tensor("ifmap", in_shape, "int16", (in_scale,))
+    weights = rng.integers(-127, 128, weight_shape)
+    ins = [ifmap, Tensor("weights", weight_shape, "int8", weight_scale, (), axis, weights)]
+    feed = {"ifmap": reals(in_shape)}
+    spread = spread_of(feed["ifmap"], 0, weights, 0, products)
+    kinds = {"CONV_2D": ["int64", "int32"], "DEPTHWISE_CONV_2D": ["int64", "none"]}
+    kind = draw.choice(kinds.get(builtin, ["int64", "int32", "none"]))
+    if kind != "none":
+        bias_scale = tuple(f32_mul(in_scale, scale) for scale in ins[1].scale)
+        reach = int(spread) + 1
+        bias = rng.integers(-reach, reach + 1, outputs)
+        ins.append(Tensor("bias", (outputs,), kind, bias_scale, data=bias))
+        if kind == "int32":
+            options["quantizedBiasType"] = 2  # TensorType.INT32
+    multiplier = 9000 / max(spread, 1.0) * 2.0 ** draw.uniform(-3, 1)
+    scale = scale_for(draw, in_scale * max(ins[1].scale), multiplier)
+    return single(builtin, ins, [Tensor("ofmap", out_shape, "int16", (scale,))], feed, **options)
+
+
 GENERATORS: dict[str, Callable[[Draw], Case]] = {
     "CONV_2D": lambda draw: accumulating(draw, "CONV_2D"),
     "DEPTHWISE_CONV_2D": lambda draw: accumulating(draw, "DEPTHWISE_CONV_2D"),
@@ -626,6 +696,13 @@ GENERATORS: dict[str, Callable[[Draw], Case]] = {
     "QUANTIZE_REALS": quantize_reals,
     "DEQUANTIZE": dequantize,
     "BATCH_MATMUL": batch_matmul,
+    "CONV_2D_INT16": lambda draw: wide(draw, "CONV_2D"),
+    "DEPTHWISE_CONV_2D_INT16": lambda draw: wide(draw, "DEPTHWISE_CONV_2D"),
+    "FULLY_CONNECTED_INT16": lambda draw: wide(draw, "FULLY_CONNECTED"),
+    "BATCH_MATMUL_INT16": lambda draw: wide(draw, "BATCH_MATMUL"),
+    "ADD_INT16": lambda draw: wide(draw, "ADD"),
+    "SUB_INT16": lambda draw: wide(draw, "SUB"),
+    "MUL_INT16": lambda draw: wide(draw, "MUL"),
 }
 
 

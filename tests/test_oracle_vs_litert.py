@@ -13,7 +13,7 @@ from tests.oracle.arith import f32, f32_div, f32_mul
 from tests.strategies import GENERATORS, Case, Draw, cases, codes, every_code, generate, single
 from tests.tflite_writer import Model, Operator, Tensor
 
-SEEDS_PER_OPERATOR = 40
+SEEDS_PER_OPERATOR = 150
 HYPOTHESIS_CASES = 60
 SWEEPS = (
     # input scale, zero point as a share of the range: 0 is the lowest code, 1 the highest

@@ -91,6 +91,19 @@ def mbqm_double(value: int, multiplier: int, shift: int) -> int:
     return rdbpot(srdhm(wrap32(value << max(shift, 0)), multiplier), max(-shift, 0))
 
 
+def mbqm_s64(value: int, multiplier: int, shift: int) -> int:
+    """Multiply a 64-bit accumulator by 16 bits of the multiplier and round once, ties up."""
+    reduced = (multiplier + 2**15) >> 16 if multiplier < 0x7FFF0000 else 0x7FFF
+    return (value * reduced + 2 ** (14 - shift)) >> (15 - shift)
+
+
+def requantize(acc: int, multiplier: int, shift: int, accumulator_bits: int) -> int:
+    """Scale the accumulator of a convolution or product: 32 bits or (int16 activations) 64."""
+    if accumulator_bits == 64:
+        return mbqm_s64(acc, multiplier, shift)
+    return mbqm_double(wrap32(acc), multiplier, shift)
+
+
 def rq_f64(acc: int, real: float) -> int:
     """Multiply in float64 and round once, ties away from zero."""
     return round_half_away(float(acc) * real)

@@ -1,8 +1,8 @@
-"""BATCH_MATMUL int8, per tensor."""
+"""BATCH_MATMUL int8 and int16, per tensor."""
 
 import numpy as np
 
-from tests.oracle.arith import clamp, f32_mul, mbqm_double, quantize_multiplier
+from tests.oracle.arith import clamp, f32_mul, quantize_multiplier, requantize
 
 
 def batch_matmul(
@@ -19,6 +19,7 @@ def batch_matmul(
     high: int,
     adj_x: bool = False,
     adj_y: bool = False,
+    accumulator_bits: int = 32,
 ) -> np.ndarray:
     """Multiply (..., m, k) with (..., k, n), batch axes broadcast; adjoint flags swap the last two.
 
@@ -36,5 +37,6 @@ def batch_matmul(
         a = left[(*outer, m)].tolist()
         b = right[(*outer, slice(None), n)].tolist()
         acc = sum((p - lhs_zero_point) * (q - rhs_zero_point) for p, q in zip(a, b, strict=True))
-        result[index] = clamp(mbqm_double(acc, *scaling) + output_zero_point, low, high)
+        scaled = requantize(acc, *scaling, accumulator_bits)
+        result[index] = clamp(scaled + output_zero_point, low, high)
     return result

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tests.oracle.arith import clamp, f32_mul, mbqm_double, quantize_multiplier, wrap32
+from tests.oracle.arith import clamp, f32_mul, quantize_multiplier, requantize
 
 
 def padding_before(size: int, out: int, kernel: int, stride: int, dilation: int) -> int:
@@ -56,6 +56,7 @@ def conv_2d(
     padding: str,
     unsigned: bool,
     depthwise: bool = False,
+    accumulator_bits: int = 32,
 ) -> np.ndarray:
     """Convolve `ifmap` (n,h,w,c) with `weights` (o,kh,kw,i), in groups where c is a multiple of i.
 
@@ -99,6 +100,6 @@ def conv_2d(
                                 acc += (pixel[first + c] - input_zero_point) * (taps[c] - z_w)
                     if bias is not None:
                         acc += int(bias[o])
-                    scaled = mbqm_double(wrap32(acc), *scaling[o])
+                    scaled = requantize(acc, *scaling[o], accumulator_bits)
                     result[n, y, x, o] = clamp(scaled + output_zero_point, low, high)
     return result

@@ -17,8 +17,6 @@ from tests.oracle.arith import (
     wrap32,
 )
 
-LEFT_SHIFT = 20
-
 
 def per_pair(a: np.ndarray, b: np.ndarray, function: Callable[[int, int], int]) -> np.ndarray:
     """Apply a function to every pair of codes, shapes broadcast."""
@@ -47,16 +45,20 @@ def add(
     low: int,
     high: int,
     subtract: bool = False,
+    left_shift: int = 20,
 ) -> np.ndarray:
-    """ADD, or SUB: both operands at a common scale with 20 more bits, then one requantization."""
+    """ADD, or SUB: both operands at a common scale with more bits, then one requantization.
+
+    `left_shift` is the number of these bits: 20 for 8-bit codes, 15 for int16.
+    """
     twice_largest = 2 * max(scale_a, scale_b)
     scaling_a = quantize_multiplier(scale_a / twice_largest)
     scaling_b = quantize_multiplier(scale_b / twice_largest)
-    scaling = quantize_multiplier(twice_largest / (2**LEFT_SHIFT * output_scale))
+    scaling = quantize_multiplier(twice_largest / (2**left_shift * output_scale))
 
     def one(x: int, y: int) -> int:
-        u = mbqm_double((x - zero_point_a) << LEFT_SHIFT, *scaling_a)
-        v = mbqm_double((y - zero_point_b) << LEFT_SHIFT, *scaling_b)
+        u = mbqm_double((x - zero_point_a) << left_shift, *scaling_a)
+        v = mbqm_double((y - zero_point_b) << left_shift, *scaling_b)
         total = u - v if subtract else u + v
         return clamp(mbqm_double(total, *scaling) + output_zero_point, low, high)
 

@@ -1,4 +1,4 @@
-"""FULLY_CONNECTED: one rounding in float64, int8 and uint8 alike."""
+"""FULLY_CONNECTED: one rounding in float64, int8, uint8 and int16 alike."""
 
 from collections.abc import Sequence
 
@@ -20,6 +20,7 @@ def fully_connected(
     output_zero_point: int,
     low: int,
     high: int,
+    accumulator_bits: int = 32,
 ) -> np.ndarray:
     """Multiply rows of `ifmap` (..., d), read flat, with `weights` (o,d); returns (rows, o)."""
     outputs, depth = weights.shape
@@ -33,6 +34,8 @@ def fully_connected(
             acc = sum((x - input_zero_point) * (w - z_w) for x, w in zip(row, taps[o], strict=True))
             if bias is not None:
                 acc += int(bias[o])
+            if accumulator_bits == 32:
+                acc = wrap32(acc)
             real = input_scale * weight_scales[o if per_channel else 0] / output_scale
-            result[n, o] = clamp(rq_f64(wrap32(acc), real) + output_zero_point, low, high)
+            result[n, o] = clamp(rq_f64(acc, real) + output_zero_point, low, high)
     return result

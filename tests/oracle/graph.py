@@ -20,7 +20,7 @@ from tests.oracle import (
 )
 from tests.tflite_writer import Model, Operator, Tensor
 
-RANGES = {"int8": (-128, 127), "uint8": (0, 255)}
+RANGES = {"int8": (-128, 127), "uint8": (0, 255), "int16": (-32768, 32767)}
 RELU_ENDS = {"RELU": (0.0, math.inf), "RELU6": (0.0, 6.0), "RELU_N1_TO_1": (-1.0, 1.0)}
 
 
@@ -37,6 +37,12 @@ def run(model: Model, feed: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         for name, result in zip(operator.outputs, results, strict=True):
             values[name] = result.reshape(by_name[name].shape)
     return values
+
+
+def accumulator_bits(ins: list[Tensor]) -> int:
+    """Return 64 for int16 activations, unless the bias is int32."""
+    wide = ins[0].dtype == "int16" and not (len(ins) > 2 and ins[2].dtype == "int32")
+    return 64 if wide else 32
 
 
 def evaluate(
@@ -84,6 +90,7 @@ def evaluate(
                 padding=options["padding"],
                 unsigned=first.dtype == "uint8",
                 depthwise=kind == "DEPTHWISE_CONV_2D",
+                accumulator_bits=accumulator_bits(ins),
                 **unary,
             )
         case "FULLY_CONNECTED":
@@ -95,6 +102,7 @@ def evaluate(
                 args[2] if len(args) > 2 else None,
                 weight_scales=ins[1].scale,
                 weight_zero_point=ins[1].zero_point[0],
+                accumulator_bits=accumulator_bits(ins),
                 **unary,
             )
         case "ADD" | "SUB" | "MUL" | "BATCH_MATMUL":
@@ -121,10 +129,17 @@ def evaluate(
                     y,
                     adj_x=options.get("adjX", False),
                     adj_y=options.get("adjY", False),
+                    accumulator_bits=accumulator_bits(ins),
                     **binary,
                 )
             else:
-                result = elementwise.add(x, y, subtract=kind == "SUB", **binary)
+                result = elementwise.add(
+                    x,
+                    y,
+                    subtract=kind == "SUB",
+                    left_shift=15 if first.dtype == "int16" else 20,
+                    **binary,
+                )
         case "QUANTIZE":
             if first.dtype == "float32":
                 result = elementwise.quantize_reals(
