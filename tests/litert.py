@@ -1,0 +1,210 @@
+"""Run `.tflite` models on LiteRT's reference kernels, in a process of their own.
+
+LiteRT ends its process on some inputs (a softmax row whose exponentials sum to 512), so the caller
+keeps its distance: one worker serves many models, and its death is an exception, not a hang.
+
+Messages are npz archives, each after its length in 8 bytes, on the worker's stdin and stdout.
+"""
+
+import io
+import os
+import select
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import BinaryIO
+
+import numpy as np
+
+LENGTH = struct.Struct("<q")
+
+
+class LiteRTDied(RuntimeError):
+    """The worker ended, or did not answer in time."""
+
+
+class LiteRTRefused(RuntimeError):
+    """LiteRT did not accept the model or an input."""
+
+
+def available() -> bool:
+    """Tell whether ai_edge_litert can be imported."""
+    from importlib.util import find_spec
+
+    return find_spec("ai_edge_litert") is not None
+
+
+class LiteRT:
+    """A worker process; use it as a context manager.
+
+    Args:
+        timeout_s: How long one model may take, its start included.
+    """
+
+    def __init__(self, timeout_s: float = 60.0) -> None:
+        self.timeout_s = timeout_s
+        self._worker: subprocess.Popen[bytes] | None = None
+        self._log = tempfile.TemporaryFile()
+
+    def __enter__(self) -> "LiteRT":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+        self._log.close()
+
+    def close(self) -> None:
+        """End the worker; the next `run` starts another."""
+        worker, self._worker = self._worker, None
+        if worker is None:
+            return
+        worker.kill()
+        worker.wait()
+        for pipe in (worker.stdin, worker.stdout):
+            if pipe is not None:
+                try:
+                    pipe.close()
+                except BrokenPipeError:
+                    pass
+
+    def run(
+        self, model: bytes, feeds: Sequence[Mapping[str, np.ndarray]], label: str = "a model"
+    ) -> list[dict[str, np.ndarray]]:
+        """Return every tensor by name, for each feed of graph inputs.
+
+        Args:
+            model: A `.tflite` file.
+            feeds: Name -> array of every graph input, for one inference each.
+            label: What to call the model when LiteRT dies.
+
+        Raises:
+            LiteRTDied: If the worker ends or does not answer within `timeout_s`.
+            LiteRTRefused: If LiteRT reports an error.
+        """
+        message = {"model": np.frombuffer(model, np.uint8)}
+        for position, feed in enumerate(feeds):
+            message |= {f"{position}/{name}": np.asarray(array) for name, array in feed.items()}
+        if self._worker is None:
+            self._worker = subprocess.Popen(
+                [sys.executable, os.path.abspath(__file__)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self._log,
+            )
+        assert self._worker.stdin is not None and self._worker.stdout is not None
+        start = self._log.seek(0, os.SEEK_END)
+        try:
+            send(self._worker.stdin, message)
+            answer = self._receive(self._worker.stdout.fileno())
+        except (BrokenPipeError, EOFError, TimeoutError) as error:
+            code = self._worker.poll()
+            if code is None and not isinstance(error, TimeoutError):
+                code = self._worker.wait(timeout=5)
+            self.close()
+            self._log.seek(start)
+            said = self._log.read().decode("utf-8", "replace").strip()[-500:]
+            why = f"no answer in {self.timeout_s} s" if code is None else f"exit status {code}"
+            raise LiteRTDied(f"LiteRT died on {label} ({why}): {said or 'nothing said'}") from error
+        if "error" in answer:
+            raise LiteRTRefused(f"LiteRT refused {label}: {answer['error']}")
+        results: list[dict[str, np.ndarray]] = [{} for _ in feeds]
+        for key, array in answer.items():
+            position, name = key.split("/", 1)
+            results[int(position)][name] = array
+        return results
+
+    def _receive(self, descriptor: int) -> dict[str, np.ndarray]:
+        """Read one message, or fail after `timeout_s`."""
+        deadline = time.monotonic() + self.timeout_s
+
+        def read(count: int) -> bytes:
+            parts = bytearray()
+            while len(parts) < count:
+                left = deadline - time.monotonic()
+                if left <= 0 or not select.select([descriptor], [], [], left)[0]:
+                    raise TimeoutError
+                part = os.read(descriptor, min(count - len(parts), 1 << 20))
+                if not part:
+                    raise EOFError
+                parts += part
+            return bytes(parts)
+
+        (count,) = LENGTH.unpack(read(LENGTH.size))
+        return unpack(read(count))
+
+
+def pack(arrays: Mapping[str, np.ndarray]) -> bytes:
+    """Return arrays as the bytes of an npz archive."""
+    stream = io.BytesIO()
+    np.savez(stream, **{name.replace("/", "|"): array for name, array in arrays.items()})
+    return stream.getvalue()
+
+
+def unpack(content: bytes) -> dict[str, np.ndarray]:
+    """Return the arrays of an npz archive."""
+    with np.load(io.BytesIO(content), allow_pickle=False) as archive:
+        return {name.replace("|", "/"): archive[name] for name in archive.files}
+
+
+def send(pipe: BinaryIO, arrays: Mapping[str, np.ndarray]) -> None:
+    """Write one message."""
+    content = pack(arrays)
+    pipe.write(LENGTH.pack(len(content)) + content)
+    pipe.flush()
+
+
+def evaluate(message: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Run one model on the reference kernels, in this process."""
+    from ai_edge_litert.interpreter import Interpreter, OpResolverType
+
+    interpreter = Interpreter(
+        model_content=message["model"].tobytes(),
+        experimental_op_resolver_type=OpResolverType.BUILTIN_REF,
+        experimental_preserve_all_tensors=True,
+    )
+    interpreter.allocate_tensors()
+    inputs = {detail["name"]: detail["index"] for detail in interpreter.get_input_details()}
+    feeds: dict[str, dict[str, np.ndarray]] = {}
+    for key, array in message.items():
+        if key != "model":
+            position, name = key.split("/", 1)
+            feeds.setdefault(position, {})[name] = array
+    results = {}
+    for position, feed in feeds.items():
+        for name, array in feed.items():
+            interpreter.set_tensor(inputs[name], array)
+        interpreter.invoke()
+        for detail in interpreter.get_tensor_details():
+            try:
+                array = interpreter.get_tensor(detail["index"])
+            except ValueError:  # a temporary of a kernel
+                continue
+            results[f"{position}/{detail['name']}"] = array
+    return results
+
+
+def serve() -> None:
+    """Answer messages until stdin ends. LiteRT's own prints go to stderr."""
+    answers = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    while header := sys.stdin.buffer.read(LENGTH.size):
+        (count,) = LENGTH.unpack(header)
+        message = unpack(sys.stdin.buffer.read(count))
+        try:
+            answer = evaluate(message)
+        except (RuntimeError, ValueError, KeyError) as error:
+            answer = {"error": np.array(f"{type(error).__name__}: {error}")}
+        send(answers, answer)
+
+
+if __name__ == "__main__":
+    serve()
