@@ -7,7 +7,7 @@ import numpy as np
 
 from hwsim.errors import QuantizationError
 
-MIN_RIGHT_SHIFT = -30
+MIN_RIGHT_SHIFT = -31
 MAX_RIGHT_SHIFT = 31
 
 
@@ -16,8 +16,8 @@ class Multiplier:
     """The dyadic number multiplier * 2**-(31 + right_shift).
 
     Args:
-        multiplier: 0, or Q0.31 in [2**30, 2**31).
-        right_shift: In [-30, 31]; negative shifts left.
+        multiplier: 0, or Q0.31 with a magnitude in [2**30, 2**31).
+        right_shift: In [-31, 31]; negative shifts left.
     """
 
     multiplier: int
@@ -35,15 +35,15 @@ def quantize_multiplier(real: float) -> Multiplier:
     Numbers below 2**-32 become 0: no accumulator of 32 bits could tell them from it.
 
     Raises:
-        QuantizationError: If `real` is negative, not finite, or too large for a left shift of 30.
+        QuantizationError: If `real` is not finite or too large for a left shift of 31.
 
     Source: QuantizeMultiplier, tensorflow/lite/kernels/internal/quantization_util.cc.
     """
-    if not (math.isfinite(real) and real >= 0):
-        raise QuantizationError(f"scale ratio must be a finite number of 0 or more, not {real}")
+    if not math.isfinite(real):
+        raise QuantizationError(f"scale ratio must be a finite number, not {real}")
     if real == 0:
         return Multiplier(0, 0)
-    fraction, exponent = math.frexp(real)
+    fraction, exponent = math.frexp(abs(real))
     # fraction * 2**31 + 1/2 is exact in float64 (54 bits would be needed only above 2**53).
     multiplier = math.floor(math.ldexp(fraction, 31) + 0.5)
     if multiplier == 1 << 31:
@@ -52,8 +52,8 @@ def quantize_multiplier(real: float) -> Multiplier:
     if exponent < -MAX_RIGHT_SHIFT:
         return Multiplier(0, 0)
     if exponent > -MIN_RIGHT_SHIFT:
-        raise QuantizationError(f"scale ratio must be below 2**30, not {real:g}")
-    return Multiplier(multiplier, -exponent)
+        raise QuantizationError(f"scale ratio must be below 2**31, not {real:g}")
+    return Multiplier(multiplier if real > 0 else -multiplier, -exponent)
 
 
 def float32_product(a: float, b: float) -> float:

@@ -32,7 +32,7 @@ class Requant(IntEnum):
 class ScaleProduct(Enum):
     """The precision in which two scales are multiplied before they are widened to float64.
 
-    * LITERT: float64, except float32 for unsigned activations (its legacy path).
+    * LITERT: float64, except float32 for a matmul and for convolutions of unsigned codes.
     * FLOAT32: float32.
     """
 
@@ -62,6 +62,17 @@ class AverageRule(Enum):
     REQUANTIZED_SUM = "requantized_sum"
 
 
+class HardSwishRule(Enum):
+    """How HARD_SWISH is computed.
+
+    * FIXED_16: in 16-bit fixed point.
+    * TABLE: a table of the real function.
+    """
+
+    FIXED_16 = "fixed_16"
+    TABLE = "table"
+
+
 @dataclass(frozen=True, slots=True)
 class NumericProfile:
     """One row of the profile table.
@@ -73,6 +84,8 @@ class NumericProfile:
         product: How s_x * s_w is formed.
         add: The rule of ADD and SUB.
         average: The rule of AVERAGE_POOL_2D.
+        hard_swish: The rule of HARD_SWISH.
+        activation_bits: Widest activation that the row defines.
         input_rounding: How real inputs become codes.
         accumulator_bits: Width that every accumulator is proved to fit.
     """
@@ -83,6 +96,8 @@ class NumericProfile:
     product: ScaleProduct
     add: AddRule
     average: AverageRule
+    hard_swish: HardSwishRule
+    activation_bits: int
     input_rounding: Rounding
     accumulator_bits: int = 32
 
@@ -116,6 +131,8 @@ _TFLITE_REF = NumericProfile(
     product=ScaleProduct.LITERT,
     add=AddRule.SHIFTED,
     average=AverageRule.CODES,
+    hard_swish=HardSwishRule.FIXED_16,
+    activation_bits=8,
     input_rounding=Rounding.HALF_AWAY,
 )
 
@@ -129,6 +146,8 @@ _HAWQ = NumericProfile(
     product=ScaleProduct.FLOAT32,
     add=AddRule.APART,
     average=AverageRule.REQUANTIZED_SUM,
+    hard_swish=HardSwishRule.TABLE,
+    activation_bits=16,
     input_rounding=Rounding.HALF_EVEN,
 )
 

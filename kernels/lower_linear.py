@@ -114,6 +114,7 @@ def lower_matmul(site: Site) -> Step:
     attrs = site.node.attrs
     assert isinstance(attrs, MatMulAttrs)
     a, b, out = site.operand(0), site.operand(1), site.result()
+    site.scale_of(b)
     scaling = product_scaling(site, Activation.NONE, 1)
     a_zero, b_zero = site.zero_of(a), site.zero_of(b)
     bits = site.profile.accumulator_bits

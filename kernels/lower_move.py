@@ -16,13 +16,21 @@ from hwsim.ops import (
 )
 
 from .lower_linear import Array, Step
-from .scaling import Site
+from .scaling import Site, half_away
 
 
 def _codes(site: Site, values: Sequence[Value]) -> None:
-    """Check that integer operands mean the same before and after the move."""
-    if not any(value.is_float for value in values):
-        site.same_params(values)
+    """Check that codes are stored alike before and after the move.
+
+    LiteRT's reference copies codes even where the file gives the result other parameters; so does
+    this engine. The quantizer never makes such a graph.
+    """
+    for value in values[1:]:
+        if value.dtype != values[0].dtype:
+            raise site.fail(
+                f"{value.name!r} must be {values[0].dtype} like {values[0].name!r}, "
+                f"not {value.dtype}"
+            )
 
 
 def lower_reshape(site: Site) -> Step:
@@ -61,14 +69,45 @@ def lower_pad(site: Site) -> Step:
 
 
 def lower_concatenation(site: Site) -> Step:
-    """Lower CONCATENATION."""
+    """Lower CONCATENATION; parts of unsigned codes may be rescaled on the way.
+
+    Source: ConcatenationWithScaling, tensorflow/lite/kernels/internal/reference/concatenation.h.
+    """
     attrs = site.node.attrs
     assert isinstance(attrs, ConcatAttrs)
     parts = [site.operand(slot) for slot in range(len(site.node.inputs))]
-    _codes(site, (*parts, site.result()))
+    out = site.result()
+    _codes(site, (*parts, out))
     if attrs.activation is not Activation.NONE:
         raise site.fail("a fused activation must be NONE on integer codes")
-    return lambda arrays: (np.concatenate(arrays, axis=attrs.axis),)
+    if out.is_float or out.quant is None:
+        return lambda arrays: (np.concatenate(arrays, axis=attrs.axis),)
+    if site.integer(out).signed:
+        site.same_params((*parts, out))
+        return lambda arrays: (np.concatenate(arrays, axis=attrs.axis),)
+    tables = [_joined_table(site, part) for part in parts]
+
+    def step(arrays: Sequence[Array]) -> tuple[Array, ...]:
+        moved = [table[array] for table, array in zip(tables, arrays, strict=True)]
+        return (np.concatenate(moved, axis=attrs.axis),)
+
+    return step
+
+
+def _joined_table(site: Site, part: Value) -> Array:
+    """Return the output code of every unsigned code of a part, computed in float32."""
+    out = site.result()
+    dtype = site.integer(out)
+    codes = range(dtype.max + 1)
+    if part.quant == out.quant:
+        return np.array(codes, dtype.storage)
+    inverse = np.float32(1) / np.float32(site.scale_of(out))
+    factor = np.float32(site.scale_of(part)) * inverse
+    offset = np.float32(-int(site.zero_of(part))) * factor
+    moved = [half_away(float(np.float32(code) * factor + offset)) for code in codes]
+    zero_point = int(site.zero_of(out))
+    table: Array = np.clip(np.array(moved) + zero_point, dtype.min, dtype.max)
+    return table.astype(dtype.storage)
 
 
 def lower_strided_slice(site: Site) -> Step:

@@ -10,12 +10,13 @@ from numpy.typing import NDArray
 
 from hwsim.graph import Value
 from hwsim.ops import Activation, FusedAttrs, GeluAttrs, LeakyReluAttrs, Op
-from hwsim.profile import AddRule, Requant
+from hwsim.profile import AddRule, HardSwishRule, Requant
 from hwsim.quant import dequantize_array, quantize_array
 
 from .elementwise import add_apart, add_shifted, leaky_relu, look_up, multiply, rescale
+from .hard_swish import HardSwish
 from .lower_linear import Array, Step
-from .scaling import Site, fixed_scaling, output_range, wide_scaling
+from .scaling import Site, fixed_scaling, half_away, output_range, wide_scaling
 
 _LEFT_SHIFT = 20
 
@@ -104,7 +105,9 @@ def lower_mul(site: Site) -> Step:
     """Lower MUL of two codes. Source: tensorflow/lite/kernels/mul.cc."""
     a, b, out = site.operand(0), site.operand(1), site.result()
     qmin, qmax = output_range(site, _fused(site))
-    ratio = site.scale_of(a) * site.scale_of(b) / site.scale_of(out)
+    # Every step in float32, as the reference's Prepare.
+    product = np.float32(site.scale_of(a)) * np.float32(site.scale_of(b))
+    ratio = float(product / np.float32(site.scale_of(out)))
     rule = site.profile.rule(site.op)
     scaling = fixed_scaling(rule, [ratio], int(site.zero_of(out)), qmin, qmax)
     a_zero, b_zero = site.zero_of(a), site.zero_of(b)
@@ -134,6 +137,9 @@ def lower_rescale(site: Site) -> Step:
     if x.quant is None or x.quant.axis not in (None, len(x.shape) - 1):
         raise site.fail(f"{x.name!r} must have one scale, or one per index of its last axis")
     ratios = [scale / site.scale_of(out) for scale in x.quant.scale]
+    if site.op in _CLAMPS:
+        # The reference divides the scales of a stand-alone clamp in float32.
+        ratios = [float(np.float32(s) / np.float32(site.scale_of(out))) for s in x.quant.scale]
     rule = site.profile.rule(site.op)
     scaling = fixed_scaling(rule, ratios, int(site.zero_of(out)), qmin, qmax)
     x_zero = _common_zero(site, x)
@@ -179,8 +185,6 @@ def lower_leaky_relu(site: Site) -> Step:
     assert isinstance(attrs, LeakyReluAttrs)
     x, out = site.operand(0), site.result()
     x_scale, out_scale = np.float32(site.scale_of(x)), np.float32(site.scale_of(out))
-    if attrs.alpha < 0:
-        raise site.fail(f"alpha must be 0 or more for integer codes, not {attrs.alpha}")
     rule = site.profile.rule(site.op)
     qmin, qmax = output_range(site, Activation.NONE)
     zero_point = int(site.zero_of(out))
@@ -198,7 +202,9 @@ def lower_leaky_relu(site: Site) -> Step:
 
 
 def _logistic(x: float) -> float:
-    return 1.0 / (1.0 + math.exp(-x)) if x > -700 else 0.0
+    """Return 1 / (1 + exp(-x)), each step rounded to float32."""
+    exponential = np.float32(math.exp(min(-x, 80.0)))
+    return float(np.float32(1) / (np.float32(1) + exponential))
 
 
 def _gelu(x: float) -> float:
@@ -229,11 +235,7 @@ def lower_table(site: Site) -> Step:
     dtype = site.integer(x)
     if dtype.bits > 8:
         raise site.fail(f"{x.name!r} must hold codes of at most 8 bits, not {dtype.bits}")
-    attrs = site.node.attrs
-    function = _FUNCTIONS[site.op]
-    if isinstance(attrs, GeluAttrs) and attrs.tanh:
-        function = _gelu_tanh
-    table = _table(site, function)
+    table = _table(site)
     first: Any = np.int64(dtype.min)
 
     def step(arrays: Sequence[Array]) -> tuple[Array, ...]:
@@ -244,16 +246,31 @@ def lower_table(site: Site) -> Step:
     return step
 
 
-def _table(site: Site, function: Callable[[float], float]) -> NDArray[np.integer]:
+def _table(site: Site) -> NDArray[np.integer]:
     x, out = site.operand(0), site.result()
     dtype, out_dtype = site.integer(x), site.integer(out)
-    scale, inverse = np.float32(site.scale_of(x)), np.float32(1) / np.float32(site.scale_of(out))
     zero_in, zero_out = int(site.zero_of(x)), int(site.zero_of(out))
-    entries = []
-    for code in range(dtype.min, dtype.max + 1):
-        real = float(scale * np.float32(code - zero_in))
-        value = float(np.float32(function(real)) * inverse)
-        whole = math.trunc(value)
-        whole += (1 if value > 0 else -1) if abs(value - whole) >= 0.5 else 0
-        entries.append(min(max(whole + zero_out, out_dtype.min), out_dtype.max))
+    scaled = _scaled_function(site)
+    entries = [
+        min(max(scaled(code - zero_in) + zero_out, out_dtype.min), out_dtype.max)
+        for code in range(dtype.min, dtype.max + 1)
+    ]
     return np.array(entries, out_dtype.storage)
+
+
+def _scaled_function(site: Site) -> Callable[[int], int]:
+    """Return the map from code - zero_point to output code - zero_point."""
+    in_scale, out_scale = site.scale_of(site.operand(0)), site.scale_of(site.result())
+    if site.op is Op.HARD_SWISH and site.profile.hard_swish is HardSwishRule.FIXED_16:
+        return HardSwish.of(in_scale, out_scale).scaled
+    attrs = site.node.attrs
+    function = _FUNCTIONS[site.op]
+    if isinstance(attrs, GeluAttrs) and attrs.tanh:
+        function = _gelu_tanh
+    scale, inverse = np.float32(in_scale), np.float32(1) / np.float32(out_scale)
+
+    def scaled(centered: int) -> int:
+        real = float(scale * np.float32(centered))
+        return half_away(float(np.float32(function(real)) * inverse))
+
+    return scaled

@@ -30,7 +30,8 @@ def lower_pool(site: Site) -> Step:
     qmin, qmax = output_range(site, attrs.activation)
     origin = attrs.padding[:2]
     if site.op is Op.MAX_POOL_2D or site.profile.average is AverageRule.CODES:
-        site.same_params((x, out))
+        if x.dtype != out.dtype:
+            raise site.fail(f"output must be {x.dtype} like the input, not {out.dtype}")
         if attrs.count_padding:
             raise site.fail(f"average under {site.profile.name} must not count padding")
         kernel = max_pool_2d if site.op is Op.MAX_POOL_2D else average_pool_codes

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hwsim.errors import GraphError
+from hwsim.errors import GraphError, QuantizationError
 from hwsim.graph import Graph, Node, Value
 from hwsim.multiplier import Multiplier, float32_product, quantize_multiplier
 from hwsim.ops import Activation, MatMulAttrs, Op
@@ -94,13 +94,14 @@ def output_range(site: Site, activation: Activation) -> tuple[int, int]:
         return qmin, qmax
     scale, zero_point = np.float32(site.scale_of(out)), int(site.zero_of(out))
     if math.isfinite(low):
-        qmin = max(qmin, zero_point + _round_half_away(float(np.float32(low) / scale)))
+        qmin = max(qmin, zero_point + half_away(float(np.float32(low) / scale)))
     if math.isfinite(high):
-        qmax = min(qmax, zero_point + _round_half_away(float(np.float32(high) / scale)))
+        qmax = min(qmax, zero_point + half_away(float(np.float32(high) / scale)))
     return qmin, qmax
 
 
-def _round_half_away(exact: float) -> int:
+def half_away(exact: float) -> int:
+    """Return the nearest integer, ties away from zero."""
     whole = math.trunc(exact)
     if abs(exact - whole) >= 0.5:
         whole += 1 if exact > 0 else -1
@@ -116,6 +117,9 @@ def fixed_scaling(
         QuantizationError: If a ratio is out of the multiplier's range.
     """
     multipliers = [quantize_multiplier(ratio) for ratio in ratios]
+    for ratio, multiplier in zip(ratios, multipliers, strict=True):
+        if multiplier.right_shift < -30:  # 31 and more is undefined in the reference's C
+            raise QuantizationError(f"scale ratio must be below 2**30, not {ratio:g}")
     return pack_scaling(rule, multipliers, ratios, zero_point, qmin, qmax)
 
 
@@ -163,8 +167,7 @@ def product_scaling(site: Site, activation: Activation, channels: int) -> Scalin
     if weights.quant is None:
         raise site.fail(f"{weights.name!r} must have quantization parameters")
     x_scale, out_scale = site.scale_of(x), site.scale_of(out)
-    legacy = site.profile.product is ScaleProduct.LITERT and not site.integer(x).signed
-    if legacy or site.profile.product is ScaleProduct.FLOAT32:
+    if _multiplies_in_float32(site, x):
         products = [float32_product(x_scale, scale) for scale in weights.quant.scale]
     else:
         products = [x_scale * scale for scale in weights.quant.scale]
@@ -175,6 +178,13 @@ def product_scaling(site: Site, activation: Activation, channels: int) -> Scalin
         ratios *= channels
     qmin, qmax = output_range(site, activation)
     return fixed_scaling(site.profile.rule(site.op), ratios, int(site.zero_of(out)), qmin, qmax)
+
+
+def _multiplies_in_float32(site: Site, x: Value) -> bool:
+    if site.profile.product is ScaleProduct.FLOAT32:
+        return True
+    unsigned = not site.integer(x).signed
+    return site.op is Op.MATMUL or (unsigned and site.op in (Op.CONV_2D, Op.DEPTHWISE_CONV_2D))
 
 
 def accumulator(channels: int, bits: int) -> NDArray[np.signedinteger]:

@@ -157,7 +157,8 @@ def _pads(
         raise FormatError(f"auto_pad must be NOTSET, VALID or SAME_*, not {mode}")
     before: list[int] = []
     after: list[int] = []
-    for extent, k, s, d in zip(size, kernel, stride, dilation, strict=True):
+    window = zip(map(int, size), kernel, stride, dilation, strict=True)
+    for extent, k, s, d in window:
         out = (extent + s - 1) // s
         total = max((out - 1) * s + (k - 1) * d + 1 - extent, 0)
         small, large = total // 2, total - total // 2

@@ -33,6 +33,7 @@ from hwsim.ops import (
     SplitAttrs,
     TransposeAttrs,
 )
+from hwsim.quant import INT8
 
 
 @dataclass(frozen=True)
@@ -172,6 +173,20 @@ def _weighted(operator: Operator) -> tuple[Value, Value, tuple[str, ...]]:
     return x, weights, tuple(names)
 
 
+def _int8_weights(weights: Value, *, ignored: bool) -> list[Value]:
+    """Return int8 weights with the zero points that LiteRT computes with.
+
+    The format demands 0. Where a file breaks that, LiteRT ignores the zero points of DEPTHWISE_
+    CONV_2D and of per-channel FULLY_CONNECTED, and refuses CONV_2D.
+    """
+    quant = weights.quant
+    if weights.dtype != INT8 or quant is None or not any(quant.zero_point):
+        return []
+    if not ignored:
+        raise FormatError(f"zero points of int8 weights {weights.name!r} must be 0")
+    return [replace(weights, quant=replace(quant, zero_point=(0,) * len(quant.scale)))]
+
+
 def _convolution(operator: Operator, op: Op, slots: tuple[int, int, int]) -> Made:
     """Read a convolution; `slots` are those of activation, dilation_w and dilation_h."""
     x, weights, names = _weighted(operator)
@@ -186,7 +201,8 @@ def _convolution(operator: Operator, op: Op, slots: tuple[int, int, int]) -> Mad
     if op is Op.CONV_2D and len(x.shape) == 4 and x.shape[3] % weights.shape[3] == 0:
         groups = x.shape[3] // weights.shape[3]
     attrs = ConvAttrs(stride, dilation, padding, groups, operator.activation(activation))
-    return _node(operator, op, attrs, names)
+    nodes, _ = _node(operator, op, attrs, names)
+    return nodes, _int8_weights(weights, ignored=op is Op.DEPTHWISE_CONV_2D)
 
 
 def _conv_2d(operator: Operator) -> Made:
@@ -198,11 +214,13 @@ def _depthwise_conv_2d(operator: Operator) -> Made:
 
 
 def _fully_connected(operator: Operator) -> Made:
-    _, _, names = _weighted(operator)
+    _, weights, names = _weighted(operator)
     if operator.option(1, "int8", 0) != 0:
         raise FormatError("weights_format must be DEFAULT (0), not SHUFFLED4x16INT8")
     attrs = FullyConnectedAttrs(operator.option(2, "bool", False), operator.activation(0))
-    return _node(operator, Op.FULLY_CONNECTED, attrs, names)
+    nodes, _ = _node(operator, Op.FULLY_CONNECTED, attrs, names)
+    per_tensor = weights.quant is not None and weights.quant.is_per_tensor
+    return nodes, [] if per_tensor else _int8_weights(weights, ignored=True)
 
 
 def _batch_matmul(operator: Operator) -> Made:
