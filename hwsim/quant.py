@@ -180,7 +180,7 @@ def quantize_array(
     """Return codes clamp(round(real / scale) + zero_point), in `dtype.storage`.
 
     Args:
-        reals: Any shape, finite.
+        reals: Any shape, finite; the division is done in their precision.
         dtype: The type of the codes.
         params: Per tensor, or per channel along an axis of `reals`.
         rounding: HALF_EVEN or HALF_AWAY.
@@ -191,7 +191,8 @@ def quantize_array(
     if not np.isfinite(reals).all():
         raise QuantizationError("values to quantize must be finite, not NaN or infinite")
     scale, zero_point = params.broadcast(reals.ndim)
-    exact = np.asarray(reals, np.float64) / scale
+    # The quotient is rounded in the precision of the reals, as runtimes divide; the rest is exact.
+    exact = (reals / scale.astype(reals.dtype)).astype(np.float64)
     if rounding is Rounding.HALF_EVEN:
         codes = np.rint(exact)
     elif rounding is Rounding.HALF_AWAY:
