@@ -267,11 +267,16 @@ def evaluate(
             tensors[name] = replaced[name](tensors[name])
     for node in graph.nodes:
         operands = [tensors[name] if name else None for name in node.inputs]
-        made = RULES[node.op](node, *_with_bias(node, operands))
-        outputs = made if isinstance(made, tuple) else (made,)
-        for name, tensor in zip(node.outputs, outputs, strict=True):
+        for name, tensor in apply_node(node, operands).items():
             tensors[name] = replaced[name](tensor) if name in replaced else tensor
     return tensors
+
+
+def apply_node(node: Node, operands: list[Tensor | None]) -> Tensors:
+    """Return one node's outputs by name; an absent operand is None."""
+    made = RULES[node.op](node, *_with_bias(node, operands))
+    outputs = made if isinstance(made, tuple) else (made,)
+    return dict(zip(node.outputs, outputs, strict=True))
 
 
 def _with_bias(node: Node, operands: list[Any]) -> list[Any]:
