@@ -1,8 +1,29 @@
 """Bit-accurate integer simulation and energy/latency modeling of quantized neural networks."""
 
+from typing import TYPE_CHECKING, Any
+
 from hwsim.errors import HwsimError
 from hwsim.quant import IntType, QuantParams, Rounding
 from hwsim.tables import Allocation, CostTable, Front, Option, SensitivityTable
+
+if TYPE_CHECKING:
+    from hwsim.api import (
+        allocate,
+        calibrate,
+        cost,
+        from_torch,
+        load,
+        load_platform,
+        pareto,
+        percentile_allocation,
+        quantize,
+        random_inputs,
+        run,
+        sensitivity,
+        trace,
+        uniform_allocations,
+        validate,
+    )
 
 __version__ = "0.1.0"
 
@@ -17,4 +38,28 @@ __all__ = [
     "Rounding",
     "SensitivityTable",
     "__version__",
+    "allocate",
+    "calibrate",
+    "cost",
+    "from_torch",
+    "load",
+    "load_platform",
+    "pareto",
+    "percentile_allocation",
+    "quantize",
+    "random_inputs",
+    "run",
+    "sensitivity",
+    "trace",
+    "uniform_allocations",
+    "validate",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Load the door on first use: importing hwsim itself stays light."""
+    if name in __all__:
+        from hwsim import api
+
+        return getattr(api, name)
+    raise AttributeError(f"module 'hwsim' has no attribute {name!r}")

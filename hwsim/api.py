@@ -1,0 +1,297 @@
+"""The door: every public function, joining core and wings."""
+
+import contextlib
+import io
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hwsim.allocation import allocate, uniform_allocations
+from hwsim.archives import read_arrays
+from hwsim.calibration import calibrate
+from hwsim.comparison import Validation, compare
+from hwsim.errors import FormatError, GraphError, InputError
+from hwsim.fronts import pareto
+from hwsim.graph import Graph
+from hwsim.inputs import Arrays, checked_inputs
+from hwsim.oracles import LITERT_KERNELS, run_litert, run_onnxruntime
+from hwsim.partition import Bits, selection_of, workload
+from hwsim.percentiles import percentile_allocation
+from hwsim.profile import NumericProfile, find_profile
+from hwsim.quant import IntType
+from hwsim.quantizer import quantize
+from hwsim.scores import sensitivity
+from hwsim.tables import Allocation, CostTable
+
+if TYPE_CHECKING:
+    from hwsim.platform import Platform
+
+MAX_FILE_BYTES = 1 << 31
+
+__all__ = [
+    "allocate", "calibrate", "cost", "from_torch", "load", "load_platform", "pareto",
+    "percentile_allocation", "quantize", "random_inputs", "run", "sensitivity", "trace",
+    "uniform_allocations", "validate",
+]  # fmt: skip
+
+
+def load(path: str | Path) -> Graph:
+    """Return the graph of a `.tflite` or `.onnx` file.
+
+    Raises:
+        FormatError: If the file is missing, too large, or not what its suffix says.
+        UnsupportedOperatorError: If it holds an operator without a reader.
+        GraphError: If its shapes, types or parameters contradict each other.
+    """
+    path = Path(path)
+    if path.suffix not in (".tflite", ".onnx"):
+        raise FormatError(f"{path.name}: file must end in .tflite or .onnx, not {path.suffix!r}")
+    try:
+        size = path.stat().st_size
+        if size > MAX_FILE_BYTES:
+            raise FormatError(f"{path.name}: file must have at most 2 GiB, not {size} bytes")
+        data = path.read_bytes()
+    except OSError as error:
+        raise FormatError(f"{path}: file must be readable; {error.strerror}") from error
+    if path.suffix == ".tflite":
+        from hwsim.formats.tflite import read_tflite
+
+        return read_tflite(data, path)
+    from hwsim.formats.onnx import read_onnx
+
+    return read_onnx(data, path)
+
+
+def from_torch(module: Any, example_inputs: Any) -> Graph:
+    """Return the float graph of a torch module, through torch's ONNX exporter.
+
+    Args:
+        module: A `torch.nn.Module`; it is exported in evaluation mode and left as it was.
+        example_inputs: A tensor or a tuple of tensors; the first axis becomes the batch.
+
+    Raises:
+        FormatError: If torch cannot export the module.
+    """
+    import torch
+
+    inputs = example_inputs if isinstance(example_inputs, tuple) else (example_inputs,)
+    names = ["input"] if len(inputs) == 1 else [f"input_{i}" for i in range(len(inputs))]
+    buffer: Any = io.BytesIO()  # the exporter writes to streams; its annotation forgot them
+    was_training = module.training
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")  # the exporter announces its own future
+            torch.onnx.export(
+                module.eval(), inputs, buffer, input_names=names, opset_version=17,
+                dynamo=False, do_constant_folding=False,
+                dynamic_axes={name: {0: "batch"} for name in names},
+            )  # fmt: skip
+    except Exception as error:  # the exporter raises whatever the module's code meets
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise FormatError(f"module must be exportable to ONNX; {reason}") from error
+    finally:
+        module.train(was_training)
+    from hwsim.formats.onnx import read_onnx
+
+    graph = read_onnx(buffer.getvalue(), Path(f"{type(module).__name__}.onnx"))
+    return replace(graph, origin=None)
+
+
+def load_platform(name_or_path: str | Path) -> "Platform":
+    """Return a shipped platform by name, or the one that a `.toml` file describes.
+
+    Raises:
+        PlatformError: If there is none, or the file breaks the schema.
+    """
+    from hwsim.platforms.loader import load_platform as load_from_wing
+
+    return load_from_wing(name_or_path)
+
+
+def _profile_of(graph: Graph, profile: str | None) -> NumericProfile:
+    if graph.is_float:
+        raise GraphError(
+            f"graph {graph.name!r} must hold quantized codes, not floats; quantize it, or ask "
+            "for profile 'float'"
+        )
+    return find_profile(profile or graph.profile)
+
+
+def run(
+    graph: Graph,
+    inputs: Arrays,
+    *,
+    profile: str | None = None,
+    threads: int = 1,
+    progress: Callable[[int], None] | None = None,
+) -> dict[str, NDArray[Any]]:
+    """Return a graph's outputs by name.
+
+    Args:
+        graph: An integer graph, or a float graph with profile "float".
+        inputs: Arrays by input name, or one array; codes in the input's own type, or floats,
+            which are quantized with the input's own parameters. The batch may be any multiple of
+            the graph's.
+        profile: Name of the arithmetic; the graph's own unless given.
+        threads: Parts of the batch computed at a time; the result does not depend on it.
+        progress: Called with the number of inputs finished.
+
+    Raises:
+        InputError: If an input's name, shape or type does not fit.
+        GraphError: If the graph is not of the profile's kind, or an accumulator could overflow.
+    """
+    return _execute(graph, inputs, profile, threads, progress, keep_all=False)
+
+
+def trace(
+    graph: Graph, inputs: Arrays, *, profile: str | None = None, threads: int = 1
+) -> dict[str, NDArray[Any]]:
+    """Return every activation of a graph by name, inputs first; arguments as for `run`."""
+    return _execute(graph, inputs, profile, threads, None, keep_all=True)
+
+
+def _execute(
+    graph: Graph,
+    inputs: Arrays,
+    profile: str | None,
+    threads: int,
+    progress: Callable[[int], None] | None,
+    *,
+    keep_all: bool,
+) -> dict[str, NDArray[Any]]:
+    if threads < 1:
+        raise InputError(f"threads must be 1 or more, not {threads}")
+    if profile == "float":
+        from hwsim.floats import run_floats
+
+        arrays = checked_inputs(graph, inputs, None)
+        made = run_floats(graph, arrays, keep_all=keep_all)
+        return {**arrays, **made} if keep_all else dict(made)
+    chosen = _profile_of(graph, profile)
+    arrays = checked_inputs(graph, inputs, chosen.input_rounding)
+    from hwsim.kernels.plan import execute
+
+    return execute(graph, chosen, arrays, threads=threads, keep_all=keep_all, progress=progress)
+
+
+def cost(
+    graph: Graph,
+    platform: "Platform | str | Path",
+    bits: Bits | Mapping[str, Bits] | Allocation | None = None,
+    *,
+    options: Sequence[Bits] | None = None,
+    first_last: Bits | None = None,
+) -> CostTable:
+    """Return what one inference costs, per unit and option, with `bits` selected.
+
+    Args:
+        graph: Any graph; a float graph is fused first.
+        platform: A platform, its name, or a path.
+        bits: One width (or pair) for all units, one per unit, or an allocation; the graph's own
+            widths unless given, and 8 for a float graph.
+        options: Options to price besides the selected ones; all of the platform's unless given.
+        first_last: Widths of the layers at the network's border, where they differ.
+
+    Raises:
+        PlatformError: If the platform does not support a selected option.
+        InputError: If `bits` misses a unit or names an unknown one.
+        BudgetError: If the selection does not fit the platform at all.
+    """
+    from hwsim.energy.model import cost as price
+    from hwsim.partition import as_option
+
+    if isinstance(platform, str | Path):
+        platform = load_platform(platform)
+    units = workload(graph)
+    free = [unit for unit in units if unit.has_choice]
+    border = frozenset(unit.name for unit in free if unit.at_border)
+    chosen: Bits | Mapping[str, Bits]
+    if isinstance(bits, Allocation):
+        chosen = bits.bits
+    elif bits is None:
+        chosen = {unit.name: unit.native or 8 for unit in free}
+    else:
+        chosen = bits
+    selection = selection_of([unit.name for unit in free], border, chosen, first_last)
+    wanted = None if options is None else [as_option(option) for option in options]
+    return price(units, platform, selection, wanted)
+
+
+def random_inputs(graph: Graph, count: int, seed: int = 0) -> dict[str, NDArray[Any]]:
+    """Return `count` uniform random inputs: all codes of an integer input, [-1, 1) of a float."""
+    if count < 1:
+        raise InputError(f"number of random inputs must be 1 or more, not {count}")
+    generator = np.random.default_rng(seed)
+    arrays: dict[str, NDArray[Any]] = {}
+    for value in graph.inputs:
+        shape = (count * value.shape[0], *value.shape[1:]) if value.shape else ()
+        if isinstance(value.dtype, IntType):
+            arrays[value.name] = generator.integers(
+                value.dtype.min, value.dtype.max, shape, value.dtype.storage, endpoint=True
+            )
+        else:
+            arrays[value.name] = generator.uniform(-1, 1, shape).astype(np.float32)
+    return arrays
+
+
+FLOAT_TOLERANCE = 1e-4
+
+
+def validate(
+    graph: Graph,
+    inputs: Arrays,
+    against: str | Path = "litert_ref",
+    *,
+    profile: str | None = None,
+    threads: int = 1,
+) -> Validation:
+    """Compare a graph's values, element for element, with a foreign runtime or a saved trace.
+
+    Args:
+        graph: An integer graph; or a float ONNX graph against "onnxruntime", whose outputs then
+            count as equal within 1e-4 of the largest output (floats have no exact order of sums).
+        inputs: As for `run`.
+        against: "litert_ref" (LiteRT's reference kernels), "litert" (its default kernels),
+            "onnxruntime", or the path of an `.npz` with values by name.
+        profile: The arithmetic of our side.
+        threads: As for `run`.
+
+    Raises:
+        OracleError: If the runtime is missing, refuses the model, or dies.
+        InputError: If an input or the trace does not fit.
+    """
+    name = str(against)
+    if name == "onnxruntime":
+        return _validate_floats(graph, inputs)
+    chosen = _profile_of(graph, profile)
+    arrays = checked_inputs(graph, inputs, chosen.input_rounding)
+    ours = trace(graph, arrays, profile=chosen.name, threads=threads)
+    computed = [made for node in graph.nodes for made in node.outputs]
+    if name in LITERT_KERNELS:
+        theirs = run_litert(graph, arrays, name, computed)
+    elif Path(name).suffix == ".npz":
+        theirs = read_arrays(Path(name))
+    else:
+        known = ", ".join((*LITERT_KERNELS, "onnxruntime"))
+        raise InputError(f"against must be one of {known} or an .npz file, not {name!r}")
+    return compare(graph, ours, theirs, name)
+
+
+def _validate_floats(graph: Graph, inputs: Arrays) -> Validation:
+    if not graph.is_float:
+        raise GraphError("onnxruntime: the graph must be a float ONNX graph, not an integer one")
+    arrays = checked_inputs(graph, inputs, None)
+    ours = run(graph, arrays, profile="float")
+    theirs = run_onnxruntime(graph, arrays)
+    near = {}
+    for name, array in theirs.items():
+        allowed = FLOAT_TOLERANCE * float(np.abs(array).max(initial=0))
+        close = np.abs(ours[name] - array) <= allowed
+        near[name] = np.where(close, ours[name], array)
+    label = f"onnxruntime (within {FLOAT_TOLERANCE:g} of the largest output)"
+    return compare(graph, ours, near, label, graph.output_names)
