@@ -11,17 +11,25 @@ _SUFFIXES = (("_j", "J"), ("_s", "s"), ("_bytes", "B"))
 def shorten(names: Iterable[str], width: int) -> dict[str, str]:
     """Return each name cut from the left to `width` characters, "…" in front of the rest.
 
-    Names that would become equal are all left longer, until they differ.
+    A cut moves to the next "/" if one is near. Names that would become equal are all left longer,
+    until they differ.
     """
     distinct = tuple(dict.fromkeys(names))
     longest = max(map(len, distinct), default=0)
-    for limit in range(max(width, 2), max(longest, width, 2) + 1):
-        short = {
-            name: name if len(name) <= limit else "…" + name[-(limit - 1) :] for name in distinct
-        }
+    for limit in range(max(width, 2), longest):
+        short = {name: _cut(name, limit) for name in distinct}
         if len(set(short.values())) == len(short):
             return short
     return {name: name for name in distinct}
+
+
+def _cut(name: str, limit: int) -> str:
+    """Return a name of at most `limit` characters."""
+    if len(name) <= limit:
+        return name
+    rest = name[-(limit - 1) :]
+    slash = rest.find("/", 0, limit // 3)
+    return "…" + rest[max(slash, 0) :]
 
 
 def unit_of(resource: str) -> str:
