@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _DIRECTIONS = (
-    (1, 1), (1, -1), (-1, 1), (-1, -1), (0, 1), (0, -1), (1, 0), (-1, 0),
+    (0, 1), (0, -1), (1, 1), (1, -1), (-1, 1), (-1, -1), (1, 0), (-1, 0),
 )  # fmt: skip
 _DISTANCES = (6.0, 13.0, 22.0, 34.0)  # points
 _FAR = 13.0  # from here on a thin line ties the label to its mark

@@ -154,7 +154,8 @@ def _draw(panels: Sequence[Panel], *, width: float, height: float) -> "Figure":
     figure.legend(
         [handles[kind] for kind in kinds],
         [STYLES[kind].legend for kind in kinds],
-        loc="outside lower center", ncols=min(len(kinds), 4), fontsize=SMALL, frameon=False,
+        loc="outside lower center", ncols=len(kinds) if len(kinds) <= 5 else 4,
+        fontsize=SMALL, frameon=False,
     )  # fmt: skip
     for axes, panel in zip(row, panels, strict=True):
         place_labels(axes, _anchors(panel), _obstacles(panel))

@@ -82,7 +82,7 @@ def bits_figure(allocations: Mapping[str, Allocation]) -> "Figure":
     short = shorten(units, _NAME_WIDTH)
     titles = [textwrap.fill(name, 15) for name in allocations]
     top = 0.16 * max(title.count("\n") + 1 for title in titles)
-    figure = new_figure(3.2 + 1.25 * len(allocations), 0.7 + top + 0.2 * len(units))
+    figure = new_figure(3.2 + 1.25 * len(allocations), 0.8 + top + 0.2 * len(units))
     axes = figure.add_subplot()
     colors = colormaps["viridis"]
     ticks: list[float] = []
@@ -102,9 +102,10 @@ def bits_figure(allocations: Mapping[str, Allocation]) -> "Figure":
                     x, line, str(bits), ha="center", va="center", fontsize=SMALL,
                     color="white" if shade < 0.6 else "black",
                 )  # fmt: skip
-        axes.text(
-            group * 2.3 + 0.5, -1.45, titles[group], ha="center", va="bottom", fontsize=SMALL,
-            fontweight="bold",
+        axes.annotate(
+            titles[group], (group * 2.3 + 0.5, 1.0), (0.0, 18.0),  # above the letters W and A
+            xycoords=("data", "axes fraction"), textcoords="offset points", ha="center",
+            va="bottom", fontsize=SMALL, fontweight="bold",
         )  # fmt: skip
     axes.set_xlim(-0.6, max(ticks) + 0.6)
     axes.set_ylim(len(units) - 0.5, -0.5)
