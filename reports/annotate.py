@@ -12,12 +12,15 @@ if TYPE_CHECKING:
     from matplotlib.transforms import Bbox
     from numpy.typing import NDArray
 
-_DIRECTIONS = (
-    (0, 1), (0, -1), (1, 1), (1, -1), (-1, 1), (-1, -1), (1, 0), (-1, 0),
+_ABOVE, _BELOW, _BESIDE = "bottom", "top", "center"  # the edge of the text that faces the mark
+_PLACES = (
+    (0.0, 1.0, "center", _ABOVE), (0.0, -1.0, "center", _BELOW),
+    (0.7, 0.7, "left", _ABOVE), (0.7, -0.7, "left", _BELOW),
+    (-0.7, 0.7, "right", _ABOVE), (-0.7, -0.7, "right", _BELOW),
+    (1.0, 0.0, "left", _BESIDE), (-1.0, 0.0, "right", _BESIDE),
 )  # fmt: skip
-_DISTANCES = (6.0, 13.0, 22.0, 34.0)  # points
-_FAR = 13.0  # from here on a thin line ties the label to its mark
-_ALIGN = {1: ("left", "bottom"), 0: ("center", "center"), -1: ("right", "top")}
+_DISTANCES = (8.5, 14.0, 22.0, 34.0)  # points
+_FAR = 14.0  # from here on a thin line ties the label to its mark
 
 
 def place_labels(
@@ -45,10 +48,10 @@ def place_labels(
     for x, y, text in anchors:
         tried: list[tuple[float, int, Annotation, Bbox]] = []
         for distance in _DISTANCES:
-            for across, up in _DIRECTIONS:
+            for across, up, side, edge in _PLACES:
                 note = axes.annotate(
                     text, (x, y), (across * distance, up * distance), textcoords="offset points",
-                    ha=_ALIGN[across][0], va=_ALIGN[up][1], fontsize=SMALL, color=TEXT, zorder=9,
+                    ha=side, va=edge, fontsize=SMALL, color=TEXT, zorder=9,
                     arrowprops={"arrowstyle": "-", "color": TEXT, "linewidth": 0.6}
                     if distance >= _FAR else None,
                 )  # fmt: skip

@@ -255,7 +255,7 @@ def _anchors(panel: Panel) -> tuple[tuple[float, float, str], ...]:
 
 
 def _obstacles(panel: Panel) -> tuple[tuple[float, float], ...]:
-    """Return what a label should not cover, as drawn: marks, interval ends, the front's steps."""
+    """Return what a label should not cover, as drawn: marks, intervals, lines."""
     across, up = _scales(panel)
     spots: list[tuple[float, float]] = []
     for mark in panel.points:
@@ -268,4 +268,9 @@ def _obstacles(panel: Panel) -> tuple[tuple[float, float], ...]:
             share = part / _STEPS
             spots.append(((x + share * (next_x - x)) / across.factor, y / up.factor))
             spots.append((next_x / across.factor, (y + share * (next_y - y)) / up.factor))
+    xs = [mark.x for mark in panel.points if mark.x is not None]
+    for mark in panel.points:
+        if mark.x is None:  # a level line crosses the whole panel
+            stops = (min(xs) + part / 99 * (max(xs) - min(xs)) for part in range(100))
+            spots += ((x / across.factor, mark.y / up.factor) for x in stops)
     return tuple(spots)
