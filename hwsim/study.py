@@ -1,0 +1,267 @@
+"""From a float network to measured Pareto points: the whole road, on the public door.
+
+Every chosen configuration is quantized and run bit-exactly on the integer engine; its accuracy is
+counted on labeled inputs, never predicted.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hwsim.allocation import price_selection, uniform_allocations
+from hwsim.api import cost, pareto, quantize, run
+from hwsim.calibration import Ranges
+from hwsim.errors import BudgetError, InputError, PlatformError
+from hwsim.graph import Graph
+from hwsim.partition import Bits
+from hwsim.percentiles import percentile_allocation
+from hwsim.platform import Platform
+from hwsim.tables import Allocation, CostTable, Front, Option, SensitivityTable
+
+# 95 % of a normal distribution lies within this many deviations.
+_Z_95 = 1.959963984540054
+
+
+@dataclass(frozen=True, slots=True)
+class Accuracy:
+    """Correct answers among labeled inputs."""
+
+    correct: int
+    total: int
+
+    @property
+    def share(self) -> float:
+        """The share of correct answers."""
+        return self.correct / self.total
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """The 95 % Wilson score interval (Wilson 1927) of the share."""
+        z2 = _Z_95**2
+        center = (self.share + z2 / (2 * self.total)) / (1 + z2 / self.total)
+        spread = math.sqrt(
+            self.share * (1 - self.share) / self.total + z2 / (4 * self.total**2)
+        ) * (_Z_95 / (1 + z2 / self.total))
+        # Rounding must not push the interval off the share at 0 and 1.
+        return min(center - spread, self.share), max(center + spread, self.share)
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One measured configuration.
+
+    Args:
+        kind: "measured" for a point of the exact front, "uniform" or "percentile".
+        label: For people, as "W8A8".
+        allocation: Its bits and what they cost.
+        accuracy: Counted on the integer engine.
+    """
+
+    kind: str
+    label: str
+    allocation: Allocation
+    accuracy: Accuracy
+
+
+@dataclass(frozen=True, slots=True)
+class PlatformStudy:
+    """One platform's share of a study.
+
+    Args:
+        platform: Its name.
+        table: The cost table, the widest supported option selected.
+        front: The exact front, score against `front.objectives[0]`.
+        points: Measured configurations.
+        skipped: Configurations that the platform does not take, with the reason.
+    """
+
+    platform: str
+    table: CostTable
+    front: Front
+    points: tuple[Point, ...]
+    skipped: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Study:
+    """A network on several platforms.
+
+    Args:
+        graph: The float network.
+        reference: Accuracy of the float engine.
+        sensitivity: Scores of every unit and option.
+        platforms: One entry per platform.
+    """
+
+    graph: Graph
+    reference: Accuracy
+    sensitivity: SensitivityTable
+    platforms: tuple[PlatformStudy, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Labeled:
+    """Inputs of a classifier and their classes.
+
+    Args:
+        inputs: Float arrays by input name.
+        labels: int, shape (inputs,).
+    """
+
+    inputs: Mapping[str, NDArray[Any]]
+    labels: NDArray[np.integer]
+
+
+def accuracy_of(
+    outputs: Mapping[str, NDArray[Any]], graph: Graph, labels: NDArray[Any]
+) -> Accuracy:
+    """Count the largest output against the labels; ties go to the lower class.
+
+    Raises:
+        InputError: If the graph's first output is no (inputs, classes) array of as many rows.
+    """
+    scores = outputs[graph.output_names[0]]
+    if scores.ndim != 2 or scores.shape[0] != labels.shape[0]:
+        raise InputError(
+            f"labels must be one per row of the output, not {labels.shape[0]} for {scores.shape}"
+        )
+    return Accuracy(int((scores.argmax(axis=1) == labels).sum()), int(labels.shape[0]))
+
+
+class Meter:
+    """Measures configurations of one network, each only once."""
+
+    def __init__(
+        self, graph: Graph, ranges: Ranges, data: Labeled, threads: int,
+        progress: Callable[[str], None],
+    ) -> None:  # fmt: skip
+        """Keep what every measurement needs."""
+        self.graph, self.ranges, self.data = graph, ranges, data
+        self.threads, self.progress = threads, progress
+        self._known: dict[tuple[tuple[str, Option], ...], Accuracy] = {}
+
+    def accuracy(self, bits: Mapping[str, Option]) -> Accuracy:
+        """Return the accuracy of a configuration on the integer engine."""
+        key = tuple(sorted(bits.items()))
+        if key not in self._known:
+            quantized = quantize(self.graph, self.ranges, bits)
+            made = run(quantized, self.data.inputs, threads=self.threads)
+            self._known[key] = accuracy_of(made, quantized, self.data.labels)
+            self.progress("measured a configuration")
+        return self._known[key]
+
+
+def study_platform(
+    meter: Meter, sensitivity: SensitivityTable, platform: Platform, points: int
+) -> PlatformStudy:
+    """Return one platform's exact front with measured points.
+
+    On an FPGA all units share one interval, so the front is drawn over look-up tables at the
+    widest option's interval; every measured point is then folded again for its own bits.
+    """
+    offered = [option for option in platform.options if option in _scored(sensitivity)]
+    if not offered:
+        raise PlatformError(f"{platform.name}: no supported option was scored")
+    widest = max(offered, key=lambda option: (option.activation_bits, option.weight_bits))
+    table = cost(meter.graph, platform, widest, options=offered)
+    resource = "lut" if table.pipelined else "energy_j"
+    front = pareto(sensitivity, table, objectives=(resource, "score"))
+    measured, skipped = [], []
+    candidates = [
+        *(("measured", f"front {i + 1}", p.bits) for i, p in enumerate(spread(front, points))),
+        *_references(sensitivity, table),
+    ]
+    for kind, label, bits in candidates:
+        try:
+            own = cost(meter.graph, platform, bits, options=[])
+        except (BudgetError, PlatformError) as error:
+            skipped.append(f"{label}: {error}")
+            continue
+        allocation = price_selection(sensitivity, own, bits, method=_method(kind))
+        measured.append(Point(kind, label, allocation, meter.accuracy(bits)))
+    return PlatformStudy(platform.name, table, front, tuple(measured), tuple(skipped))
+
+
+def _scored(sensitivity: SensitivityTable) -> frozenset[Option]:
+    return frozenset(option for _, option in sensitivity.values)
+
+
+def _method(kind: str) -> str:
+    return "exact" if kind == "measured" else kind
+
+
+def _references(
+    sensitivity: SensitivityTable, table: CostTable
+) -> list[tuple[str, str, Mapping[str, Option]]]:
+    """Return uniform configurations, and the percentile rule's where the table offers 8/6/4."""
+    uniform = uniform_allocations(sensitivity, table)
+    shown = [o for o in uniform if o.activation_bits in (8, o.weight_bits) and o.weight_bits >= 4]
+    found: list[tuple[str, str, Mapping[str, Option]]] = [
+        ("uniform", str(option), uniform[option].bits)
+        for option in sorted(shown, reverse=True)
+        if option.weight_bits % 2 == 0
+    ]
+    if all(Option(width, width) in uniform for width in (8, 6, 4)):
+        found.append(("percentile", "P75/P25 8/6/4", percentile_allocation(sensitivity)))
+    return found
+
+
+def spread(front: Front, count: int) -> tuple[Allocation, ...]:
+    """Return up to `count` points of a front, evenly spaced in the logarithm of their score."""
+    points = [point for point in front.points if point.score > 0]
+    if len(points) <= count:
+        return tuple(points)
+    logs = np.log([point.score for point in points])
+    targets = np.linspace(logs.min(), logs.max(), count)
+    chosen = sorted({int(np.abs(logs - target).argmin()) for target in targets})
+    return tuple(points[index] for index in chosen)
+
+
+def study(
+    graph: Graph,
+    platforms: Sequence[Platform],
+    ranges: Ranges,
+    sensitivity: SensitivityTable,
+    data: Labeled,
+    *,
+    points: int = 8,
+    threads: int = 1,
+    progress: Callable[[str], None] = lambda message: None,
+) -> Study:
+    """Return measured fronts of a float network on every platform.
+
+    Args:
+        graph: A float network whose first output is (inputs, classes).
+        platforms: Where it may run.
+        ranges: Its calibration.
+        sensitivity: Its scores.
+        data: Held-out inputs and labels.
+        points: Front points to measure per platform.
+        threads: Threads of the integer engine.
+        progress: Called after each measured configuration.
+    """
+    floats = run(graph, data.inputs, profile="float")
+    meter = Meter(graph, ranges, data, threads, progress)
+    return Study(
+        graph=graph,
+        reference=accuracy_of(floats, graph, data.labels),
+        sensitivity=sensitivity,
+        platforms=tuple(
+            study_platform(meter, sensitivity, platform, points) for platform in platforms
+        ),
+    )
+
+
+def options_of(platforms: Sequence[Platform], widths: Sequence[int]) -> tuple[Bits, ...]:
+    """Return every option that a platform offers at the given widths."""
+    found = {
+        option
+        for platform in platforms
+        for option in platform.options
+        if {option.weight_bits, option.activation_bits} <= set(widths)
+    }
+    return tuple(sorted(found, reverse=True))
