@@ -39,7 +39,7 @@ STYLES = {
     "front": MarkStyle("Pareto front", BLUE, "o", 4.5, 3.0),
     "percentile": MarkStyle("percentile rule", GREEN, "^", 6.5, 4.0),
     "uniform": MarkStyle("uniform bits", VERMILION, "s", 6.0, 5.0),
-    "measured": MarkStyle("measured", PURPLE, "v", 6.5, 6.0),
+    "measured": MarkStyle("exact front, measured", PURPLE, "v", 6.5, 6.0),
     "chosen": MarkStyle("chosen", ORANGE, "D", 7.5, 7.0),
     "float": MarkStyle("float reference", BLACK, "*", 10.0, 8.0),
 }
