@@ -302,17 +302,12 @@ def _print_validation(graph: "Graph", result: "Validation") -> None:
     from rich.table import Table
 
     table = Table(title=f"{graph.name} against {result.against}, {result.samples} inputs")
-    for name in ("value", "operator", "elements", "differing", "largest"):
-        table.add_column(name, no_wrap=True, justify="left" if name == "value" else "right")
-    short = shorten([row.value for row in result.rows], 28)
+    table.add_column("value", no_wrap=True)
+    for name in ("operator", "elements", "differing", "largest"):
+        table.add_column(name, justify="right")
     for row in result.rows:
-        table.add_row(
-            short[row.value],
-            row.operator,
-            f"{row.elements:,}",
-            f"{row.differing:,}",
-            f"{row.largest:g}",
-        )
+        counts = f"{row.elements:,}", f"{row.differing:,}", f"{row.largest:g}"
+        table.add_row(_tail(row.value), row.operator, *counts)
     console = Console()
     console.print(table)
     if result.missing:

@@ -1,0 +1,31 @@
+# Everything runs in .venv, made on first use. Targets: demo, test, lint, bench, clean.
+
+PYTHON ?= python3
+VENV := .venv
+RUN := $(VENV)/bin/python
+STAMP := $(VENV)/.installed
+
+.PHONY: demo test lint bench clean
+
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(RUN) -m pip install --quiet --constraint constraints.txt --editable ".[torch,oracle,demo,test,lint]"
+	touch $(STAMP)
+
+demo: $(STAMP)
+	$(RUN) -m hwsim demo
+
+lint: $(STAMP)
+	$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check .
+	$(RUN) -m mypy
+
+test: lint
+	$(RUN) -m pytest
+
+bench: $(STAMP)
+	$(RUN) -m tests.bench.bench_networks --out reports/bench
+	$(RUN) -m pytest tests/bench -o python_files="bench_*.py" --benchmark-only
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info
