@@ -211,13 +211,19 @@ def _references(
 
 
 def spread(front: Front, count: int) -> tuple[Allocation, ...]:
-    """Return up to `count` points of a front, evenly spaced in the logarithm of their score."""
+    """Return up to `count` points of a front, both ends among them.
+
+    They are evenly spaced along the curve that the front draws on two logarithmic axes.
+    """
     points = [point for point in front.points if point.score > 0]
     if len(points) <= count:
         return tuple(points)
-    logs = np.log([point.score for point in points])
-    targets = np.linspace(logs.min(), logs.max(), count)
-    chosen = sorted({int(np.abs(logs - target).argmin()) for target in targets})
+    resource = front.objectives[0]
+    axes = np.log([[point.resources[resource], point.score] for point in points])
+    axes /= np.maximum(np.ptp(axes, axis=0), 1e-12)
+    along = np.concatenate([[0.0], np.cumsum(np.hypot(*np.diff(axes, axis=0).T))])
+    targets = np.linspace(0.0, along[-1], count)
+    chosen = sorted({int(np.abs(along - target).argmin()) for target in targets})
     return tuple(points[index] for index in chosen)
 
 
