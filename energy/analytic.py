@@ -1,5 +1,8 @@
 """Energy by ratio: MACs with the product of the widths, memory with the width."""
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 from hwsim.errors import InputError
 from hwsim.platform import AnalyticPlatform
 from hwsim.tables import Option, UnitCost
@@ -10,7 +13,32 @@ from .traffic import FIXED, traffic_of
 LEVEL = "memory"
 
 
-def row(platform: AnalyticPlatform, unit: Unit, option: Option | None) -> UnitCost:
+def rows(
+    platform: AnalyticPlatform,
+    unit: Unit,
+    options: Sequence[Option | None],
+    chosen: Sequence[Option],
+) -> list[UnitCost]:
+    """Return the cost of a unit at every option.
+
+    The formula knows one width per configuration: in the energy, whatever a unit pays for has the
+    option's, and work without a choice has that of a uniform selection. Under a mixed selection
+    such work keeps the widths that its tensors state. Bytes always count the stated widths.
+    """
+    uniform = chosen[0] if len(set(chosen)) == 1 else None
+    found = []
+    for option in options:
+        widths = option or uniform
+        scaled = unit
+        if widths is not None:
+            tensors = tuple(replace(tensor, bits=None) for tensor in unit.tensors)
+            scaled = replace(unit, tensors=tensors)
+        words = _word_bits(scaled, widths or FIXED)
+        found.append(_row(platform, unit, option, widths or FIXED, words))
+    return found
+
+
+def _row(platform: AnalyticPlatform, unit: Unit, option: Option | None, widths: Option) -> UnitCost:
     """Return the cost of a unit: E = N_MAC e (b_w b_a / r^2) + N_mem q e (b / r).
 
     r is the reference width, e the energy of a MAC at it and q the memory ratio. N_mem counts
@@ -20,16 +48,10 @@ def row(platform: AnalyticPlatform, unit: Unit, option: Option | None) -> UnitCo
 
     Source: E_MAC proportional to b^2 and E_mem to b with MAC : memory = 1 : 200, as the file says.
     """
-    widths = option or FIXED
     reference = platform.reference_bits
     energy = platform.energy_per_mac.si
     product = widths.weight_bits * widths.activation_bits
-    traffic = traffic_of(unit, widths)
-    word_bits = (
-        (unit.weight_elements + unit.bias_elements) * widths.weight_bits
-        + traffic.activation_read_bits
-        + traffic.activation_write_bits
-    )
+    traffic = traffic_of(unit, option or FIXED)
     memory_bytes = traffic.weight_bytes + traffic.activation_bytes
     return UnitCost(
         unit=unit.name,
@@ -44,6 +66,13 @@ def row(platform: AnalyticPlatform, unit: Unit, option: Option | None) -> UnitCo
         activation_bytes=traffic.activation_bytes,
         memory_bytes={LEVEL: memory_bytes},
     )
+
+
+def _word_bits(unit: Unit, widths: Option) -> int:
+    """Return the bits of every word moved; a bias is one word of the weights' width."""
+    traffic = traffic_of(unit, widths)
+    words = (unit.weight_elements + unit.bias_elements) * widths.weight_bits
+    return words + traffic.activation_read_bits + traffic.activation_write_bits
 
 
 def uniform_ratio(mac_share: float, bits: int, reference_bits: int = 32) -> float:

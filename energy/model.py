@@ -62,9 +62,9 @@ def _rows(
     if isinstance(platform, FpgaPlatform):
         return fpga.rows(platform, units, priced, chosen)
     if isinstance(platform, AnalyticPlatform):
-        return [
-            analytic.row(platform, unit, option) for unit in units for option in priced[unit.name]
-        ]
+        selected = list(chosen.values())
+        by_ratio = (analytic.rows(platform, unit, priced[unit.name], selected) for unit in units)
+        return [row for rows in by_ratio for row in rows]
     widest = max(option.weight_bits for option in platform.options)
     network_bits = stored_weight_bits(units, widest)
     if isinstance(platform, NpuPlatform):
