@@ -406,12 +406,19 @@ def _softmax(attrs: SoftmaxAttrs, shapes: Sequence[Shape]) -> tuple[Shape, ...]:
 def _norm(attrs: NormAttrs, shapes: Sequence[Shape]) -> tuple[Shape, ...]:
     x = shapes[0]
     _require(len(x) >= 1, "input must have at least 1 axis, not 0")
+    _require(
+        math.isfinite(attrs.epsilon) and attrs.epsilon >= 0,
+        f"epsilon must be a finite number of 0 or more, not {attrs.epsilon}",
+    )
     for shape in shapes[1:]:
         _require(shape == x[-1:], f"parameters must have shape {x[-1:]}, not {shape}")
     return (x,)
 
 
 def _reshape(attrs: ReshapeAttrs, shapes: Sequence[Shape]) -> tuple[Shape, ...]:
+    _require(
+        len(attrs.shape) <= MAX_AXES, f"axes must be at most {MAX_AXES}, not {len(attrs.shape)}"
+    )
     _require(
         min(attrs.shape, default=0) >= 0 and math.prod(attrs.shape) == math.prod(shapes[0]),
         f"new shape must hold {math.prod(shapes[0])} elements, not {attrs.shape}",
@@ -421,6 +428,7 @@ def _reshape(attrs: ReshapeAttrs, shapes: Sequence[Shape]) -> tuple[Shape, ...]:
 
 def _transpose(attrs: TransposeAttrs, shapes: Sequence[Shape]) -> tuple[Shape, ...]:
     x = shapes[0]
+    _require(len(attrs.perm) == len(x), f"perm must name {len(x)} axes, not {len(attrs.perm)}")
     _require(
         sorted(attrs.perm) == list(range(len(x))),
         f"perm must be a permutation of {len(x)} axes, not {attrs.perm}",
