@@ -416,9 +416,8 @@ def _norm(attrs: NormAttrs, shapes: Sequence[Shape]) -> tuple[Shape, ...]:
 
 
 def _reshape(attrs: ReshapeAttrs, shapes: Sequence[Shape]) -> tuple[Shape, ...]:
-    _require(
-        len(attrs.shape) <= MAX_AXES, f"axes must be at most {MAX_AXES}, not {len(attrs.shape)}"
-    )
+    axes = len(attrs.shape)
+    _require(axes <= MAX_AXES, f"new shape must have at most {MAX_AXES} axes, not {axes}")
     _require(
         min(attrs.shape, default=0) >= 0 and math.prod(attrs.shape) == math.prod(shapes[0]),
         f"new shape must hold {math.prod(shapes[0])} elements, not {attrs.shape}",

@@ -90,15 +90,16 @@ def _finish(
 ) -> Graph:
     names = tuple(info.name for info in model.graph.output)
     for name, made in zip(names, outputs, strict=True):
+        place = f"{path.name}: output {shown(name)!r}"
         if names.count(name) > 1:
-            raise GraphError(f"{path.name}: output {shown(name)!r} must be listed once")
+            raise GraphError(f"{place} must be listed once")
         if made not in builder.values or made in builder.constants:
-            raise GraphError(
-                f"{path.name}: output {shown(name)!r} must be computed, not a constant"
-            )
+            raise GraphError(f"{place} must be computed, not a constant")
+        if made != name:
+            builder.rename(made, name)
     origin = Origin(path, hashlib.sha256(data).hexdigest())
     try:
-        graph = Graph(path.stem, builder.values, tuple(builder.nodes), inputs, outputs, "", origin)
+        graph = Graph(path.stem, builder.values, tuple(builder.nodes), inputs, names, "", origin)
         return sink_transposes(graph)
     except HwsimError as error:
         raise GraphError(f"{path.name}: {error}") from error

@@ -7,7 +7,6 @@ made.
 import math
 import warnings
 from collections.abc import Sequence
-from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -121,7 +120,10 @@ def folded_size(node: onnx.NodeProto, operands: Sequence[NDArray[Any] | None]) -
         along = first.shape[axis] if -first.ndim <= axis < first.ndim else 1
         return given[1].size * first.size // max(along, 1)
     if kind in _BROADCAST:
-        return math.prod(reduce(broadcast_shape, (array.shape for array in given)))
+        shape: tuple[int, ...] = ()
+        for array in given:
+            shape = broadcast_shape(shape, array.shape)
+        return math.prod(shape)
     return first.size
 
 

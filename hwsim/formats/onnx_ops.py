@@ -176,6 +176,11 @@ class Builder:
             self.add_value(Value(name, shape, FLOAT32))
         self.nodes.append(Node(outputs[0], op, tuple(inputs), tuple(outputs), attrs))
 
+    def rename(self, made: str, name: str) -> None:
+        """Make a value under a second name; `hwsim.layout` takes the transpose away again."""
+        attrs = TransposeAttrs(tuple(range(len(self.shape(made)))))
+        self.emit(Op.TRANSPOSE, attrs, (made,), (name,))
+
     def to_nhwc(self, name: str) -> str:
         """Return the channels-last view of a tensor (N, C, ...)."""
         view = f"{name}{SUFFIX}"

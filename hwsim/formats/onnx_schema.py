@@ -68,7 +68,7 @@ def _check_attribute(attribute: AttributeProto, schema: defs.OpSchema) -> None:
     if name not in schema.attributes:
         known = ", ".join(schema.attributes) or "none"
         raise FormatError(f"attribute must be one of {known}, not {shown(name)!r}")
-    wanted = schema.attributes[name].type.value
+    wanted = int(schema.attributes[name].type)
     if attribute.type != wanted:
         kinds = AttributeProto.AttributeType
         given = kinds.Name(attribute.type) if attribute.type in kinds.values() else attribute.type
