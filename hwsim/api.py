@@ -166,6 +166,23 @@ def _execute(
 ) -> dict[str, NDArray[Any]]:
     if threads < 1:
         raise InputError(f"threads must be 1 or more, not {threads}")
+    try:
+        return _computed(graph, inputs, profile, threads, progress, keep_all=keep_all)
+    except MemoryError as error:
+        raise GraphError(
+            f"graph {graph.name!r} must have activations that fit the memory, not larger ones"
+        ) from error
+
+
+def _computed(
+    graph: Graph,
+    inputs: Arrays,
+    profile: str | None,
+    threads: int,
+    progress: Callable[[int], None] | None,
+    *,
+    keep_all: bool,
+) -> dict[str, NDArray[Any]]:
     if profile == "float":
         from hwsim.floats import run_floats
 

@@ -1,10 +1,13 @@
 """The same graph for another batch size, where its operators keep batch entries apart."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from hwsim.errors import GraphError, InputError
 from hwsim.graph import Graph, Node, Value
 from hwsim.ops import (
     OPS,
@@ -27,30 +30,53 @@ def with_batch(graph: Graph, batch: int) -> Graph | None:
     Every input and computed value must have the file's batch as its first axis.
     """
     old = _batch_of(graph)
-    if old is None:
+    if old is None or old == batch:
+        return None if old is None else graph
+    try:
+        return _resized(graph, old, batch)
+    except GraphError:  # a rule that holds for one batch alone, such as the largest tensor
         return None
-    if old == batch:
-        return graph
+
+
+def joined(parts: Sequence[Mapping[str, NDArray[Any]]]) -> dict[str, NDArray[Any]]:
+    """Return the values of consecutive batches, joined along the first axis.
+
+    Raises:
+        InputError: If there is more than one batch, and a value has no axis to join along.
+    """
+    if len(parts) == 1:
+        return {name: np.asarray(array, order="C") for name, array in parts[0].items()}
+    for name, array in parts[0].items():
+        if array.ndim == 0:
+            raise InputError(
+                f"batch must be the graph's own where value {name!r} has no axis, "
+                f"not {len(parts)} times as large"
+            )
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def _resized(graph: Graph, old: int, batch: int) -> Graph | None:
     values = dict(graph.values)
     for value in graph.inputs:
         values[value.name] = replace(value, shape=(batch, *value.shape[1:]))
     nodes = []
     for node in graph.nodes:
         operands = [graph.values[name] for name in node.inputs if name]
+        inputs = node.inputs
         outputs = [graph.values[name] for name in node.outputs]
         if any(out.shape[:1] != (old,) for out in outputs) or not _keeps_batch(node, operands, old):
             return None
         if node.op is Op.CONCATENATION:
-            for value in operands:
-                if value.data is not None:
-                    values[value.name] = _repeated(value, old, batch)
+            parts = [_repeated(value, batch) for value in operands]
+            inputs = tuple(part.name for part in parts)
+            values |= {part.name: part for part in parts if part.is_constant}
         attrs = _for_batch(node.attrs, batch)
-        shapes = OPS[node.op].infer(attrs, [values[name].shape for name in node.inputs if name])
+        shapes = OPS[node.op].infer(attrs, [values[name].shape for name in inputs if name])
         if any(shape[0] != batch for shape in shapes):
             return None
         for out, shape in zip(outputs, shapes, strict=True):
             values[out.name] = replace(out, shape=shape)
-        nodes.append(replace(node, attrs=attrs))
+        nodes.append(replace(node, inputs=inputs, attrs=attrs))
     return replace(graph, nodes=tuple(nodes), values=values)
 
 
@@ -61,11 +87,16 @@ def _batch_of(graph: Graph) -> int | None:
     return batches.pop()[0]
 
 
-def _repeated(value: Value, old: int, batch: int) -> Value:
-    """Return a joined constant for every batch entry; it must be the same in each."""
-    assert value.data is not None
+def _repeated(value: Value, batch: int) -> Value:
+    """Return a joined constant for every batch entry, under a name of its own.
+
+    It must be the same in each entry. Other nodes may read the constant as it was.
+    """
+    if value.data is None:
+        return value
     return replace(
         value,
+        name=f"{value.name}/batch",
         shape=(batch, *value.shape[1:]),
         data=np.repeat(value.data[:1], batch, axis=0),
     )
@@ -96,9 +127,9 @@ def _keeps_batch(node: Node, operands: Sequence[Value], old: int) -> bool:
             return len(x.shape) >= 2
     if node.op in (Op.SOFTMAX, Op.LAYER_NORM, Op.BATCH_NORM):
         return len(x.shape) >= 2
-    if node.op is Op.MATMUL:
-        return all(len(value.shape) >= 3 for value in operands)
-    if node.op in (Op.ADD, Op.SUB, Op.MUL, Op.DIV, Op.POW):
+    if node.op is Op.MATMUL and min(len(value.shape) for value in operands) < 3:
+        return False
+    if node.op in (Op.MATMUL, Op.ADD, Op.SUB, Op.MUL, Op.DIV, Op.POW):
         return all(_broadcasts_over_batch(value, len(node_shape(operands))) for value in operands)
     return True
 

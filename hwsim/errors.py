@@ -5,6 +5,12 @@ class HwsimError(Exception):
     """Base of every error that a user's input can cause."""
 
 
+def shown(text: str) -> str:
+    """Return foreign text as one short line: a file may hold anything for a name."""
+    plain = text if text.isprintable() else repr(text)[1:-1]
+    return plain if len(plain) <= 80 else f"{plain[:77]}..."
+
+
 class FormatError(HwsimError):
     """A file is not what its format demands."""
 

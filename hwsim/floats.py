@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hwsim.batch import with_batch
+from hwsim.batch import joined, with_batch
 from hwsim.errors import GraphError, HwsimError
 from hwsim.graph import Graph, Node
 from hwsim.ops import (
@@ -113,6 +113,8 @@ def _pool(node: Node, x: Tensor) -> Tensor:
 
 def _mean(node: Node, x: Tensor) -> Tensor:
     assert isinstance(node.attrs, MeanAttrs)
+    if not node.attrs.axes:  # torch takes the empty list for all axes
+        return x
     return x.mean(dim=node.attrs.axes, keepdim=node.attrs.keep_dims)
 
 
@@ -244,6 +246,19 @@ def constants(graph: Graph) -> Tensors:
     }
 
 
+def check_floats(graph: Graph) -> None:
+    """Refuse a graph that holds anything but floats.
+
+    Raises:
+        GraphError: If a value holds integers, quantized or not.
+    """
+    if not graph.is_float:
+        raise GraphError(f"graph {graph.name!r} must hold floats, not quantized codes")
+    for value in graph.values.values():
+        if not value.is_float:
+            raise GraphError(f"value {value.name!r} must hold floats, not {value.dtype}")
+
+
 def evaluate(
     graph: Graph,
     known: Mapping[str, Tensor],
@@ -259,8 +274,7 @@ def evaluate(
     Raises:
         GraphError: If the graph holds integer codes.
     """
-    if not graph.is_float:
-        raise GraphError(f"graph {graph.name!r} must hold floats, not quantized codes")
+    check_floats(graph)
     tensors: Tensors = dict(known)
     for name in graph.input_names:
         if name in replaced:
@@ -310,6 +324,7 @@ def run_floats(
 ) -> dict[str, NDArray[np.float32]]:
     """Return outputs (or every activation) of a float graph as arrays."""
     torch = _torch()
+    check_floats(graph)
     fixed = constants(graph)
     wanted = graph.activations if keep_all else graph.outputs
     parts = []
@@ -317,9 +332,11 @@ def run_floats(
         for batched, arrays in batches_of(graph, inputs, batch):
             local = fixed | constants(batched)
             feeds = {name: torch.from_numpy(array) for name, array in arrays.items()}
-            made = evaluate(batched, local | feeds)
+            try:
+                made = evaluate(batched, local | feeds)
+            except RuntimeError as error:
+                if "alloc" not in str(error):
+                    raise
+                raise MemoryError from error  # torch has no class of its own for it
             parts.append({value.name: made[value.name].numpy() for value in wanted})
-    return {
-        value.name: np.ascontiguousarray(np.concatenate([part[value.name] for part in parts]))
-        for value in wanted
-    }
+    return joined(parts)

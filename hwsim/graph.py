@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwsim.errors import GraphError, HwsimError
-from hwsim.ops import OPS, Attrs, Op, Shape
+from hwsim.ops import MAX_AXES, MAX_ELEMENTS, OPS, Attrs, Op, Shape
 from hwsim.quant import DType, FloatType, IntType, QuantParams, fits
 
-MAX_ELEMENTS = 1 << 31
+MAX_NAME = 1024
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,14 @@ class Value:
         """Refuse values that no engine could hold."""
         if not self.name:
             raise GraphError("value name must not be empty")
+        if len(self.name) > MAX_NAME:
+            raise GraphError(
+                f"value name must have at most {MAX_NAME} characters, not {len(self.name)}"
+            )
+        if len(self.shape) > MAX_AXES:
+            raise GraphError(
+                f"value {self.name!r}: axes must be at most {MAX_AXES}, not {len(self.shape)}"
+            )
         if min(self.shape, default=1) < 1:
             raise GraphError(f"value {self.name!r}: every axis must be 1 or more, not {self.shape}")
         if math.prod(self.shape) > MAX_ELEMENTS:

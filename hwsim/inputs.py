@@ -23,14 +23,21 @@ def named_inputs(graph: Graph, inputs: Arrays) -> dict[str, NDArray[Any]]:
         if len(graph.inputs) != 1:
             names = ", ".join(graph.input_names)
             raise InputError(f"inputs must be a dict with {names}, not one array")
-        return {graph.input_names[0]: np.asarray(inputs)}
+        return {graph.input_names[0]: _array(graph.input_names[0], inputs)}
     for name in inputs:
         if name not in graph.input_names:
             raise InputError(f"input must be one of {', '.join(graph.input_names)}, not {name!r}")
     for name in graph.input_names:
         if name not in inputs:
             raise InputError(f"input {name!r} must be given; it is missing")
-    return {name: np.asarray(array) for name, array in inputs.items()}
+    return {name: _array(name, array) for name, array in inputs.items()}
+
+
+def _array(name: str, given: Any) -> NDArray[Any]:
+    try:
+        return np.asarray(given)
+    except ValueError as error:
+        raise InputError(f"input {name!r} must be an array, not a ragged sequence") from error
 
 
 def checked_inputs(
@@ -54,7 +61,7 @@ def checked_inputs(
         _check_shape(value, array)
         if value.shape:
             batches.add(array.shape[0] // value.shape[0])
-        ready[value.name] = np.ascontiguousarray(_typed(value, array, rounding))
+        ready[value.name] = np.asarray(_typed(value, array, rounding), order="C")
     if len(batches) > 1:
         raise InputError(
             f"inputs must agree on the batch, not be {sorted(batches)} times the graph's"
@@ -83,12 +90,22 @@ def _typed(value: Value, array: NDArray[Any], rounding: Rounding | None) -> NDAr
         _check_codes(value, array)
         return array
     if array.dtype.kind == "f" and value.is_float:
-        return array.astype(wanted)
+        return _in_range(value, array, wanted)
     if array.dtype.kind == "f" and value.quant is not None and rounding is not None:
         assert not value.is_float
-        return quantize_array(array.astype(np.float32), value.dtype, value.quant, rounding)  # type: ignore[arg-type]
+        reals = _in_range(value, array, np.dtype(np.float32))
+        return quantize_array(reals, value.dtype, value.quant, rounding)  # type: ignore[arg-type]
     allowed = f"{wanted}" if value.is_float or value.quant is None else f"{wanted} codes or floats"
     raise InputError(f"input {value.name!r} must be {allowed}, not {array.dtype}")
+
+
+def _in_range(value: Value, array: NDArray[Any], wanted: np.dtype[Any]) -> NDArray[Any]:
+    """Return floats of another width, refusing those that it does not reach."""
+    with np.errstate(over="ignore"):
+        cast = array.astype(wanted)
+    if not np.isfinite(cast).all():
+        raise InputError(f"input {value.name!r} must fit {wanted}, not be beyond its range")
+    return cast
 
 
 def _check_codes(value: Value, array: NDArray[Any]) -> None:

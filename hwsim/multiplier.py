@@ -57,5 +57,15 @@ def quantize_multiplier(real: float) -> Multiplier:
 
 
 def float32_product(a: float, b: float) -> float:
-    """Return a * b rounded to float32, as runtimes that multiply before they widen."""
-    return float(np.float32(a) * np.float32(b))
+    """Return a * b rounded to float32, as runtimes that multiply before they widen.
+
+    The product is infinite, without a warning, where float32 cannot hold it.
+    """
+    with np.errstate(over="ignore", under="ignore"):
+        return float(np.float32(a) * np.float32(b))
+
+
+def float32_quotient(a: float, b: float) -> float:
+    """Return a / b rounded to float32; infinite, without a warning, where it must be."""
+    with np.errstate(over="ignore", under="ignore", divide="ignore", invalid="ignore"):
+        return float(np.float32(a) / np.float32(b))

@@ -232,6 +232,12 @@ Attrs = (
 )  # fmt: skip
 Infer = Callable[[Any, Sequence[Shape]], tuple[Shape, ...]]
 
+# One tensor of floats then takes 1 GiB at most; a file of a few bytes may claim anything.
+MAX_ELEMENTS = 1 << 28
+MAX_AXES = 16
+# A pool's window needs no weights, so only this bounds the work that a few bytes can ask for.
+MAX_POOL_WINDOW = 1 << 16
+
 
 def _require(holds: bool, sentence: str) -> None:
     if not holds:
@@ -262,6 +268,11 @@ def _window(
         _require(min(pair) >= 1, f"{name} must be 1 or more on both axes, not {pair}")
     _require(min(padding) >= 0, f"padding must be 0 or more on every side, not {padding}")
     top, left, bottom, right = padding
+    padded = math.prod((x[0], x[1] + top + bottom, x[2] + left + right, x[3]))
+    _require(
+        padded <= MAX_ELEMENTS,
+        f"padded input must hold at most {MAX_ELEMENTS} elements, not {padded}",
+    )
     height = window_out(x[1], kernel[0], stride[0], dilation[0], top, bottom)
     width = window_out(x[2], kernel[1], stride[1], dilation[1], left, right)
     _require(
@@ -357,6 +368,11 @@ def _matmul(attrs: MatMulAttrs, shapes: Sequence[Shape]) -> tuple[Shape, ...]:
 def _pool(attrs: PoolAttrs, shapes: Sequence[Shape]) -> tuple[Shape, ...]:
     x = shapes[0]
     _rank(x, 4, "input")
+    area = math.prod(attrs.kernel)
+    _require(
+        area <= MAX_POOL_WINDOW,
+        f"window of a pool must have at most {MAX_POOL_WINDOW} positions, not {area}",
+    )
     height, width = _window(x, attrs.kernel, attrs.stride, (1, 1), attrs.padding)
     top, left, bottom, right = attrs.padding
     _require(
@@ -390,12 +406,18 @@ def _softmax(attrs: SoftmaxAttrs, shapes: Sequence[Shape]) -> tuple[Shape, ...]:
 def _norm(attrs: NormAttrs, shapes: Sequence[Shape]) -> tuple[Shape, ...]:
     x = shapes[0]
     _require(len(x) >= 1, "input must have at least 1 axis, not 0")
+    _require(
+        math.isfinite(attrs.epsilon) and attrs.epsilon >= 0,
+        f"epsilon must be a finite number of 0 or more, not {attrs.epsilon}",
+    )
     for shape in shapes[1:]:
         _require(shape == x[-1:], f"parameters must have shape {x[-1:]}, not {shape}")
     return (x,)
 
 
 def _reshape(attrs: ReshapeAttrs, shapes: Sequence[Shape]) -> tuple[Shape, ...]:
+    axes = len(attrs.shape)
+    _require(axes <= MAX_AXES, f"new shape must have at most {MAX_AXES} axes, not {axes}")
     _require(
         min(attrs.shape, default=0) >= 0 and math.prod(attrs.shape) == math.prod(shapes[0]),
         f"new shape must hold {math.prod(shapes[0])} elements, not {attrs.shape}",
@@ -405,6 +427,7 @@ def _reshape(attrs: ReshapeAttrs, shapes: Sequence[Shape]) -> tuple[Shape, ...]:
 
 def _transpose(attrs: TransposeAttrs, shapes: Sequence[Shape]) -> tuple[Shape, ...]:
     x = shapes[0]
+    _require(len(attrs.perm) == len(x), f"perm must name {len(x)} axes, not {len(attrs.perm)}")
     _require(
         sorted(attrs.perm) == list(range(len(x))),
         f"perm must be a permutation of {len(x)} axes, not {attrs.perm}",

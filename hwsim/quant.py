@@ -192,7 +192,8 @@ def quantize_array(
         raise QuantizationError("values to quantize must be finite, not NaN or infinite")
     scale, zero_point = params.broadcast(reals.ndim)
     # The quotient is rounded in the precision of the reals, as runtimes divide; the rest is exact.
-    exact = (reals / scale.astype(reals.dtype)).astype(np.float64)
+    with np.errstate(over="ignore", under="ignore"):  # the clamp below is for infinity, too
+        exact = (reals / scale.astype(reals.dtype)).astype(np.float64)
     if rounding is Rounding.HALF_EVEN:
         codes = np.rint(exact)
     elif rounding is Rounding.HALF_AWAY:
@@ -211,7 +212,8 @@ def quantize_array(
 def dequantize_array(codes: NDArray[np.integer], params: QuantParams) -> NDArray[np.float32]:
     """Return scale * (code - zero_point) as float32."""
     scale, zero_point = params.broadcast(codes.ndim)
-    return ((codes.astype(np.int64) - zero_point) * scale).astype(np.float32)
+    with np.errstate(over="ignore"):  # a real beyond float32 is infinite
+        return ((codes.astype(np.int64) - zero_point) * scale).astype(np.float32)
 
 
 def fits(dtype: DType, array_dtype: DTypeLike) -> bool:

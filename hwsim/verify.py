@@ -15,6 +15,8 @@ from hwsim.ops import MatMulAttrs, MeanAttrs, Op, PoolAttrs
 from hwsim.profile import NumericProfile
 from hwsim.quant import IntType
 
+MAX_FACTOR_BITS = 16
+
 
 @dataclass(frozen=True, slots=True)
 class AccumulatorBound:
@@ -60,8 +62,28 @@ def _datatype_bits(terms: int, low: int, high: int, weight_bits: int) -> int:
     return max(widest - 1, 0).bit_length() + 1
 
 
+def _check_constant(node: Node, value: Value, what: str) -> None:
+    if value.data is None:
+        raise GraphError(f"node {node.name!r}: {what} {value.name!r} must be a constant")
+
+
+def _check_width(node: Node, value: Value) -> None:
+    """Refuse factors whose sums of products could leave the 64 bits that the bound is taken in."""
+    if value.dtype.bits > MAX_FACTOR_BITS:
+        raise GraphError(
+            f"node {node.name!r}: factor {value.name!r} must have at most {MAX_FACTOR_BITS} bits, "
+            f"not {value.dtype.bits}"
+        )
+
+
 def _weighted(graph: Graph, node: Node) -> AccumulatorBound:
     x, weights = graph.values[node.inputs[0]], graph.values[node.inputs[1]]
+    bias = graph.value_or_none(node.inputs[2]) if len(node.inputs) > 2 else None
+    _check_constant(node, weights, "weights")
+    if bias is not None:
+        _check_constant(node, bias, "bias")
+    for value in (x, weights):
+        _check_width(node, value)
     low, high = centered_range(x)
     centered = centered_weights(weights)
     # Output channels are the first axis, except for depthwise weights (1, kh, kw, O).
@@ -69,11 +91,10 @@ def _weighted(graph: Graph, node: Node) -> AccumulatorBound:
     rows = np.moveaxis(centered, kept, 0).reshape(centered.shape[kept], -1)
     top = np.maximum(rows * high, rows * low).sum(axis=1)
     bottom = np.minimum(rows * high, rows * low).sum(axis=1)
-    if len(node.inputs) > 2 and node.inputs[2]:
-        bias = graph.values[node.inputs[2]].data
-        assert bias is not None
-        top = top + np.maximum(bias.astype(np.int64), 0)
-        bottom = bottom + np.minimum(bias.astype(np.int64), 0)
+    if bias is not None and bias.data is not None:
+        # Python integers: a bias of 64 bits must not wrap its own bound.
+        top = top.astype(object) + np.maximum(bias.data.astype(np.int64), 0)
+        bottom = bottom.astype(object) + np.minimum(bias.data.astype(np.int64), 0)
     dtype = weights.dtype
     assert isinstance(dtype, IntType)
     return AccumulatorBound(
@@ -86,6 +107,8 @@ def _weighted(graph: Graph, node: Node) -> AccumulatorBound:
 
 def _matmul(graph: Graph, node: Node) -> AccumulatorBound:
     a, b = graph.values[node.inputs[0]], graph.values[node.inputs[1]]
+    for value in (a, b):
+        _check_width(node, value)
     assert isinstance(node.attrs, MatMulAttrs)
     terms = a.shape[-2] if node.attrs.transpose_a else a.shape[-1]
     products = [p * q for p in centered_range(a) for q in centered_range(b)]

@@ -6,9 +6,8 @@ function differs from it in 8,239 of 153,600 codes. Oracle: tests/oracle/table.p
 
 from dataclasses import dataclass
 
-import numpy as np
-
-from hwsim.multiplier import Multiplier, quantize_multiplier
+from hwsim.errors import QuantizationError
+from hwsim.multiplier import Multiplier, float32_product, float32_quotient, quantize_multiplier
 
 _EXTRA_BITS = 7  # fraction bits gained by an 8-bit code in 16 bits
 
@@ -57,12 +56,19 @@ class HardSwish:
 
     @classmethod
     def of(cls, input_scale: float, output_scale: float) -> "HardSwish":
-        """Return the constants for two scales; every product and quotient is float32."""
-        fine = np.float32(input_scale) * np.float32(1 / (1 << _EXTRA_BITS))
-        return cls(
-            quantize_multiplier(float(fine / np.float32(output_scale))),
-            quantize_multiplier(float(fine / (np.float32(3) / np.float32(1 << 15)))),
-        )
+        """Return the constants for two scales; every product and quotient is float32.
+
+        Raises:
+            QuantizationError: If the output's codes are finer than 128 to an input code.
+        """
+        fine = float32_product(input_scale, 1 / (1 << _EXTRA_BITS))
+        output = quantize_multiplier(float32_quotient(fine, output_scale))
+        if output.right_shift < 0:  # undefined in the reference's C
+            raise QuantizationError(
+                f"output scale of hard_swish must be above {fine:g}, not {output_scale:g}"
+            )
+        three = float32_quotient(3, 1 << 15)
+        return cls(output, quantize_multiplier(float32_quotient(fine, three)))
 
     def scaled(self, centered: int) -> int:
         """Return the unclamped output code, less its zero point, of code - zero_point."""

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from hwsim.graph import Value
+from hwsim.multiplier import float32_product, float32_quotient
 from hwsim.ops import (
     Activation,
     ConcatAttrs,
@@ -14,9 +15,13 @@ from hwsim.ops import (
     SplitAttrs,
     TransposeAttrs,
 )
+from hwsim.quant import IntType
 
 from .lower_linear import Array, Step
 from .scaling import Site, half_away
+
+# Far above any ratio that means something, far below what float32 and int64 hold.
+MAX_FACTOR = float(1 << 30)
 
 
 def _codes(site: Site, values: Sequence[Value]) -> None:
@@ -46,7 +51,7 @@ def lower_transpose(site: Site) -> Step:
     attrs = site.node.attrs
     assert isinstance(attrs, TransposeAttrs)
     _codes(site, (site.operand(0), site.result()))
-    return lambda arrays: (np.ascontiguousarray(arrays[0].transpose(attrs.perm)),)
+    return lambda arrays: (np.asarray(arrays[0].transpose(attrs.perm), order="C"),)
 
 
 def lower_pad(site: Site) -> Step:
@@ -59,6 +64,11 @@ def lower_pad(site: Site) -> Step:
     fill: float | int = 0
     if attrs.value is not None:
         fill = attrs.value
+        dtype = x.dtype
+        if isinstance(dtype, IntType) and not (
+            isinstance(fill, int) and dtype.min <= fill <= dtype.max
+        ):
+            raise site.fail(f"value must be a code of {dtype}, not {fill}")
     elif x.quant is not None:
         fill = int(site.zero_of(out))
 
@@ -101,10 +111,12 @@ def _joined_table(site: Site, part: Value) -> Array:
     codes = range(dtype.max + 1)
     if part.quant == out.quant:
         return np.array(codes, dtype.storage)
-    inverse = np.float32(1) / np.float32(site.scale_of(out))
-    factor = np.float32(site.scale_of(part)) * inverse
-    offset = np.float32(-int(site.zero_of(part))) * factor
-    moved = [half_away(float(np.float32(code) * factor + offset)) for code in codes]
+    inverse = float32_quotient(1, site.scale_of(out))
+    factor = float32_product(site.scale_of(part), inverse)
+    if not factor < MAX_FACTOR:
+        raise site.fail(f"scale ratio of {part.name!r} must be below {MAX_FACTOR:g}, not {factor}")
+    offset = np.float32(-int(site.zero_of(part))) * np.float32(factor)
+    moved = [half_away(float(np.float32(code) * np.float32(factor) + offset)) for code in codes]
     zero_point = int(site.zero_of(out))
     table: Array = np.clip(np.array(moved) + zero_point, dtype.min, dtype.max)
     return table.astype(dtype.storage)
@@ -123,7 +135,7 @@ def lower_strided_slice(site: Site) -> Step:
         )
         for start, stride, size in zip(attrs.starts, attrs.strides, attrs.sizes, strict=True)
     )
-    return lambda arrays: (np.ascontiguousarray(arrays[0][index]),)
+    return lambda arrays: (np.asarray(arrays[0][index], order="C"),)
 
 
 def lower_split(site: Site) -> Step:

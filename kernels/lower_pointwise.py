@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwsim.graph import Value
+from hwsim.multiplier import float32_product, float32_quotient
 from hwsim.ops import Activation, FusedAttrs, GeluAttrs, LeakyReluAttrs, Op
 from hwsim.profile import AddRule, HardSwishRule, Requant
 from hwsim.quant import dequantize_array, quantize_array
@@ -106,8 +107,8 @@ def lower_mul(site: Site) -> Step:
     a, b, out = site.operand(0), site.operand(1), site.result()
     qmin, qmax = output_range(site, _fused(site))
     # Every step in float32, as the reference's Prepare.
-    product = np.float32(site.scale_of(a)) * np.float32(site.scale_of(b))
-    ratio = float(product / np.float32(site.scale_of(out)))
+    product = float32_product(site.scale_of(a), site.scale_of(b))
+    ratio = float32_quotient(product, site.scale_of(out))
     rule = site.profile.rule(site.op)
     scaling = fixed_scaling(rule, [ratio], int(site.zero_of(out)), qmin, qmax)
     a_zero, b_zero = site.zero_of(a), site.zero_of(b)
@@ -139,7 +140,7 @@ def lower_rescale(site: Site) -> Step:
     ratios = [scale / site.scale_of(out) for scale in x.quant.scale]
     if site.op in _CLAMPS:
         # The reference divides the scales of a stand-alone clamp in float32.
-        ratios = [float(np.float32(s) / np.float32(site.scale_of(out))) for s in x.quant.scale]
+        ratios = [float32_quotient(scale, site.scale_of(out)) for scale in x.quant.scale]
     rule = site.profile.rule(site.op)
     scaling = fixed_scaling(rule, ratios, int(site.zero_of(out)), qmin, qmax)
     x_zero = _common_zero(site, x)
@@ -184,12 +185,12 @@ def lower_leaky_relu(site: Site) -> Step:
     attrs = site.node.attrs
     assert isinstance(attrs, LeakyReluAttrs)
     x, out = site.operand(0), site.result()
-    x_scale, out_scale = np.float32(site.scale_of(x)), np.float32(site.scale_of(out))
+    x_scale, out_scale = site.scale_of(x), site.scale_of(out)
     rule = site.profile.rule(site.op)
     qmin, qmax = output_range(site, Activation.NONE)
     zero_point = int(site.zero_of(out))
-    above = fixed_scaling(rule, [float(x_scale / out_scale)], zero_point, qmin, qmax)
-    slope = float(x_scale * np.float32(attrs.alpha) / out_scale)
+    above = fixed_scaling(rule, [float32_quotient(x_scale, out_scale)], zero_point, qmin, qmax)
+    slope = float32_quotient(float32_product(x_scale, attrs.alpha), out_scale)
     below = fixed_scaling(rule, [slope], zero_point, qmin, qmax)
     x_zero = site.zero_of(x)
 
@@ -267,10 +268,10 @@ def _scaled_function(site: Site) -> Callable[[int], int]:
     function = _FUNCTIONS[site.op]
     if isinstance(attrs, GeluAttrs) and attrs.tanh:
         function = _gelu_tanh
-    scale, inverse = np.float32(in_scale), np.float32(1) / np.float32(out_scale)
+    inverse = float32_quotient(1, out_scale)
 
     def scaled(centered: int) -> int:
-        real = float(scale * np.float32(centered))
-        return half_away(float(np.float32(function(real)) * inverse))
+        real = function(float32_product(in_scale, centered))
+        return half_away(float32_product(real, inverse))
 
     return scaled

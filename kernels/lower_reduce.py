@@ -14,7 +14,13 @@ from hwsim.profile import AverageRule, Requant
 from .lower_linear import Array, Step
 from .norm import layer_norm_rows
 from .pool import average_pool_codes, average_pool_scaled, max_pool_2d, mean_rows
-from .scaling import Site, fixed_scaling, output_range, pack_scaling
+from .scaling import (
+    Site,
+    fixed_scaling,
+    output_range,
+    pack_scaling,
+    shiftable_multiplier,
+)
 from .softmax import softmax_rows
 
 _INPUT_INTEGER_BITS = 5
@@ -75,7 +81,7 @@ def lower_mean(site: Site) -> Step:
     dtype = site.integer(out)
     zero_point = int(site.zero_of(out))
     if rule is Requant.DOUBLE_ROUNDING:
-        whole = quantize_multiplier(ratio)
+        whole = shiftable_multiplier(ratio)
         spare = min(count.bit_length() - 1, 32, 31 - whole.right_shift)
         divided = type(whole)((whole.multiplier << spare) // count, whole.right_shift + spare)
         scaling = pack_scaling(rule, [divided], [ratio / count], zero_point, dtype.min, dtype.max)
@@ -100,6 +106,8 @@ def lower_softmax(site: Site) -> Step:
     x, out = site.operand(0), site.result()
     dtype = site.integer(out)
     classes = x.shape[-1]
+    if dtype.bits > 16:
+        raise site.fail(f"output must hold codes of at most 16 bits, not {dtype.bits}")
     if site.scale_of(out) != 2.0**-dtype.bits or int(site.zero_of(out)) != dtype.min:
         raise site.fail(
             f"output must have scale 2**-{dtype.bits} and zero point {dtype.min}, "

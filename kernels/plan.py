@@ -7,7 +7,7 @@ from types import MappingProxyType
 
 import numpy as np
 
-from hwsim.batch import with_batch
+from hwsim.batch import joined, with_batch
 from hwsim.errors import GraphError, HwsimError
 from hwsim.graph import Graph
 from hwsim.ops import Op
@@ -208,7 +208,7 @@ def execute(
         # The last chunk is moved back to be full: its first entries are computed again and cut.
         first = min(start, total - size)
         part = {
-            name: np.ascontiguousarray(array[first : first + size])
+            name: np.asarray(array[first : first + size], order="C")
             for name, array in inputs.items()
         }
         made = plan.run(part, keep_all=keep_all)
@@ -222,4 +222,4 @@ def execute(
     else:
         with ThreadPoolExecutor(threads) as pool:
             parts = list(pool.map(chunk, starts))
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    return joined(parts)

@@ -10,7 +10,12 @@ from numpy.typing import NDArray
 
 from hwsim.errors import GraphError, QuantizationError
 from hwsim.graph import Graph, Node, Value
-from hwsim.multiplier import Multiplier, float32_product, quantize_multiplier
+from hwsim.multiplier import (
+    Multiplier,
+    float32_product,
+    float32_quotient,
+    quantize_multiplier,
+)
 from hwsim.ops import Activation, MatMulAttrs, Op
 from hwsim.profile import NumericProfile, Requant, ScaleProduct
 from hwsim.quant import IntType
@@ -92,16 +97,26 @@ def output_range(site: Site, activation: Activation) -> tuple[int, int]:
     qmin, qmax = dtype.min, dtype.max
     if activation is Activation.NONE:
         return qmin, qmax
-    scale, zero_point = np.float32(site.scale_of(out)), int(site.zero_of(out))
+    scale, zero_point = site.scale_of(out), int(site.zero_of(out))
     if math.isfinite(low):
-        qmin = max(qmin, zero_point + half_away(float(np.float32(low) / scale)))
+        qmin = max(qmin, zero_point + half_away(float32_quotient(low, scale)))
     if math.isfinite(high):
-        qmax = min(qmax, zero_point + half_away(float(np.float32(high) / scale)))
+        qmax = min(qmax, zero_point + half_away(float32_quotient(high, scale)))
+    if qmin > qmax:
+        raise site.fail(
+            f"{out.name!r} must have codes for the interval of {activation.value}, not none"
+        )
     return qmin, qmax
 
 
 def half_away(exact: float) -> int:
-    """Return the nearest integer, ties away from zero."""
+    """Return the nearest integer, ties away from zero.
+
+    Raises:
+        QuantizationError: If there is none: scales too far apart leave no finite number.
+    """
+    if not math.isfinite(exact):
+        raise QuantizationError(f"rescaled code must be a finite number, not {exact}")
     whole = math.trunc(exact)
     if abs(exact - whole) >= 0.5:
         whole += 1 if exact > 0 else -1
@@ -116,11 +131,16 @@ def fixed_scaling(
     Raises:
         QuantizationError: If a ratio is out of the multiplier's range.
     """
-    multipliers = [quantize_multiplier(ratio) for ratio in ratios]
-    for ratio, multiplier in zip(ratios, multipliers, strict=True):
-        if multiplier.right_shift < -30:  # 31 and more is undefined in the reference's C
-            raise QuantizationError(f"scale ratio must be below 2**30, not {ratio:g}")
+    multipliers = [shiftable_multiplier(ratio) for ratio in ratios]
     return pack_scaling(rule, multipliers, ratios, zero_point, qmin, qmax)
+
+
+def shiftable_multiplier(ratio: float) -> Multiplier:
+    """Return the multiplier of a ratio below 2**30; more is undefined in the reference's C."""
+    multiplier = quantize_multiplier(ratio)
+    if multiplier.right_shift < -30:
+        raise QuantizationError(f"scale ratio must be below 2**30, not {ratio:g}")
+    return multiplier
 
 
 def pack_scaling(
@@ -167,6 +187,7 @@ def product_scaling(site: Site, activation: Activation, channels: int) -> Scalin
     if weights.quant is None:
         raise site.fail(f"{weights.name!r} must have quantization parameters")
     x_scale, out_scale = site.scale_of(x), site.scale_of(out)
+    _check_channels(site, weights, channels)
     if _multiplies_in_float32(site, x):
         products = [float32_product(x_scale, scale) for scale in weights.quant.scale]
     else:
@@ -178,6 +199,18 @@ def product_scaling(site: Site, activation: Activation, channels: int) -> Scalin
         ratios *= channels
     qmin, qmax = output_range(site, activation)
     return fixed_scaling(site.profile.rule(site.op), ratios, int(site.zero_of(out)), qmin, qmax)
+
+
+def _check_channels(site: Site, weights: Value, channels: int) -> None:
+    """Refuse scales that are not one per output channel: kernels index them by it."""
+    assert weights.quant is not None
+    axis = len(weights.shape) - 1 if site.op is Op.DEPTHWISE_CONV_2D else 0
+    if weights.quant.axis not in (None, axis):
+        raise site.fail(
+            f"{weights.name!r} must have one scale, or one per index of axis {axis}, "
+            f"not of axis {weights.quant.axis}"
+        )
+    assert len(weights.quant.scale) in (1, channels)
 
 
 def _multiplies_in_float32(site: Site, x: Value) -> bool:

@@ -1,7 +1,7 @@
 """Reader of float ONNX files: glue folded, images turned to NHWC, a validated float Graph."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,14 +9,28 @@ import numpy as np
 import onnx
 from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
-from onnx import numpy_helper
 
-from hwsim.errors import FormatError, GraphError, HwsimError, UnsupportedOperatorError
-from hwsim.formats.onnx_fold import FOLDABLE, constant_of, fold
+from hwsim.errors import (
+    FormatError,
+    GraphError,
+    HwsimError,
+    UnsupportedOperatorError,
+    shown,
+)
+from hwsim.formats.onnx_fold import FOLDABLE, MAX_FOLDED, constant_of, fold
 from hwsim.formats.onnx_ops import READERS, Builder
+from hwsim.formats.onnx_schema import (
+    NEWEST_OPSET,
+    OLDEST_OPSET,
+    array_of,
+    attributes_of,
+    check_node,
+)
 from hwsim.graph import Graph, Origin, Value
 from hwsim.layout import sink_transposes
 from hwsim.quant import FLOAT32
+
+MAX_OUTPUTS = 1024
 
 _GLUE = ("Constant", "Identity", "Dropout", "Cast", *sorted(FOLDABLE))
 
@@ -33,26 +47,37 @@ def read_onnx(data: bytes, path: Path) -> Graph:
     """
     model = _parse(data, path)
     opset = next((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), 0)
-    if opset < 7:
-        raise FormatError(f"{path.name}: opset must be 7 or newer, not {opset}")
-    builder = Builder(opset)
-    for initializer in model.graph.initializer:
-        builder.constants[initializer.name] = _tensor(initializer, path)
-    inputs = []
-    for info in model.graph.input:
-        if info.name not in builder.constants:
-            builder.add_value(_input(info, path))
-            inputs.append(info.name)
+    if not OLDEST_OPSET <= opset <= NEWEST_OPSET:
+        raise FormatError(
+            f"{path.name}: opset must be in [{OLDEST_OPSET}, {NEWEST_OPSET}], not {opset}"
+        )
+    builder = Builder(opset, max(MAX_FOLDED, len(data)))
+    try:
+        inputs = _read_border(builder, model.graph)
+    except HwsimError as error:
+        raise type(error)(f"{path.name}: {error}") from error
     for index, node in enumerate(model.graph.node):
-        place = f"{path.name}: node {index} ({node.op_type} {node.name!r})"
         try:
             _read_node(builder, node)
         except HwsimError as error:
+            place = f"{path.name}: node {index} ({shown(node.op_type)} {shown(node.name)!r})"
             raise type(error)(f"{place}: {error}") from error
     outputs = tuple(builder.resolve(info.name) for info in model.graph.output)
     if not inputs or not outputs:
         raise FormatError(f"{path.name}: model must have an input and an output, not neither")
-    return _finish(builder, path, data, tuple(inputs), outputs, model)
+    return _finish(builder, path, data, inputs, outputs, model)
+
+
+def _read_border(builder: Builder, graph: onnx.GraphProto) -> tuple[str, ...]:
+    """File initializers and graph inputs; return the names of those that the caller gives."""
+    for initializer in graph.initializer:
+        builder.add_constant(initializer.name, _initializer(initializer))
+    stored = set(builder.constants)
+    inputs = [info for info in graph.input if info.name not in stored]
+    for info in inputs:
+        builder.check_name(info.name)
+        builder.add_value(_input(info))
+    return tuple(info.name for info in inputs)
 
 
 def _finish(
@@ -65,11 +90,16 @@ def _finish(
 ) -> Graph:
     names = tuple(info.name for info in model.graph.output)
     for name, made in zip(names, outputs, strict=True):
+        place = f"{path.name}: output {shown(name)!r}"
+        if names.count(name) > 1:
+            raise GraphError(f"{place} must be listed once")
         if made not in builder.values or made in builder.constants:
-            raise GraphError(f"{path.name}: output {name!r} must be computed, not a constant")
+            raise GraphError(f"{place} must be computed, not a constant")
+        if made != name:
+            builder.rename(made, name)
     origin = Origin(path, hashlib.sha256(data).hexdigest())
     try:
-        graph = Graph(path.stem, builder.values, tuple(builder.nodes), inputs, outputs, "", origin)
+        graph = Graph(path.stem, builder.values, tuple(builder.nodes), inputs, names, "", origin)
         return sink_transposes(graph)
     except HwsimError as error:
         raise GraphError(f"{path.name}: {error}") from error
@@ -82,34 +112,30 @@ def _parse(data: bytes, path: Path) -> onnx.ModelProto:
         raise FormatError(f"{path.name}: file must be an ONNX model; it does not parse") from error
     if not model.graph.node:
         raise FormatError(f"{path.name}: file must be an ONNX model with nodes, not an empty one")
-    for initializer in model.graph.initializer:
-        if initializer.data_location == onnx.TensorProto.EXTERNAL:
-            raise FormatError(
-                f"{path.name}: initializer {initializer.name!r} must be stored in the file, "
-                "not in external data"
-            )
+    if len(model.graph.output) > MAX_OUTPUTS:
+        raise FormatError(
+            f"{path.name}: outputs must be at most {MAX_OUTPUTS}, not {len(model.graph.output)}"
+        )
     return model
 
 
-def _tensor(initializer: onnx.TensorProto, path: Path) -> NDArray[Any]:
-    try:
-        array = numpy_helper.to_array(initializer)
-    except Exception as error:  # a broken tensor raises whatever the decoder met first
-        raise FormatError(
-            f"{path.name}: initializer {initializer.name!r} must be a well-formed tensor"
-        ) from error
+def _initializer(initializer: onnx.TensorProto) -> NDArray[Any]:
+    what = f"initializer {shown(initializer.name)!r}"
+    array = array_of(initializer, what)
     if array.dtype.kind == "f" and not np.isfinite(array).all():
-        raise FormatError(
-            f"{path.name}: initializer {initializer.name!r} must be finite, not NaN or infinite"
-        )
-    return np.asarray(array)
+        raise FormatError(f"{what} must be finite, not NaN or infinite")
+    return array
 
 
-def _input(info: onnx.ValueInfoProto, path: Path) -> Value:
-    tensor = info.type.tensor_type
+def _input(info: onnx.ValueInfoProto) -> Value:
+    place, tensor = f"input {shown(info.name)!r}", info.type.tensor_type
     if tensor.elem_type != onnx.TensorProto.FLOAT:
-        kind = onnx.TensorProto.DataType.Name(tensor.elem_type)
-        raise FormatError(f"{path.name}: input {info.name!r} must be FLOAT, not {kind}")
+        kinds = onnx.TensorProto.DataType
+        known = tensor.elem_type in kinds.values()
+        kind = kinds.Name(tensor.elem_type) if known else f"type {tensor.elem_type}"
+        raise FormatError(f"{place} must be FLOAT, not {shown(kind)}")
+    if not tensor.HasField("shape"):
+        raise FormatError(f"{place} must have a shape; it is missing")
     shape = []
     for axis, dim in enumerate(tensor.shape.dim):
         if dim.HasField("dim_value") and dim.dim_value > 0:
@@ -117,43 +143,52 @@ def _input(info: onnx.ValueInfoProto, path: Path) -> Value:
         elif axis == 0:
             shape.append(1)
         else:
-            raise FormatError(
-                f"{path.name}: axis {axis} of input {info.name!r} must be a fixed size, "
-                f"not {dim.dim_param or dim.dim_value!r}"
-            )
-    try:
-        return Value(info.name, tuple(shape), FLOAT32)
-    except HwsimError as error:
-        raise FormatError(f"{path.name}: {error}") from error
+            given = shown(dim.dim_param) if dim.dim_param else dim.dim_value
+            raise FormatError(f"axis {axis} of {place} must be a fixed size, not {given!r}")
+    return Value(info.name, tuple(shape), FLOAT32)
 
 
 def _read_node(builder: Builder, node: onnx.NodeProto) -> None:
     if node.domain not in ("", "ai.onnx"):
         raise _unsupported(f"{node.domain}.{node.op_type}")
+    if node.op_type not in READERS and node.op_type not in _GLUE:
+        raise _unsupported(node.op_type)
+    check_node(node, builder.opset)
+    for name in filter(None, node.output):
+        builder.check_name(name)
     names = [builder.resolve(name) if name else "" for name in node.input]
-    if node.op_type == "Constant":
-        builder.constants[node.output[0]] = constant_of(node)
-        return
-    if node.op_type == "Shape" and names[0] in builder.values:
-        shape = np.array(builder.values[names[0]].shape, np.int64)
-        attrs = builder.attributes(node)
-        start, end = attrs.get("start", 0), attrs.get("end")
-        builder.constants[node.output[0]] = shape[start:end]
-        return
-    known: Mapping[str, NDArray[Any]] = builder.constants
-    if all(not name or name in known for name in names) and node.op_type in FOLDABLE:
-        operands = [known[name] if name else None for name in names]
-        for name, array in zip(node.output, fold(node, operands, builder.opset), strict=False):
-            builder.constants[name] = array
+    if _fold_node(builder, node, names):
         return
     if node.op_type not in READERS:
-        raise _unsupported(node.op_type)
+        raise FormatError("operator must have constant inputs alone; it computes shapes")
     for name in filter(None, names):
-        if name not in known and name not in builder.values:
-            raise GraphError(f"input {name!r} must be made before it is read")
+        if name not in builder.constants and name not in builder.values:
+            raise GraphError(f"input {shown(name)!r} must be made before it is read")
     READERS[node.op_type](builder, node, names)
+
+
+def _fold_node(builder: Builder, node: onnx.NodeProto, names: Sequence[str]) -> bool:
+    """File what a node makes if that is known before a run; return whether it is."""
+    if node.op_type == "Constant":
+        builder.add_constant(node.output[0], constant_of(node))
+        return True
+    if node.op_type == "Shape" and names[0] in builder.values:
+        shape = np.array(builder.values[names[0]].shape, np.int64)
+        attrs = attributes_of(node)
+        start, end = attrs.get("start", 0), attrs.get("end")
+        builder.add_constant(node.output[0], shape[start:end])
+        return True
+    known = builder.constants
+    if node.op_type not in FOLDABLE or not all(not name or name in known for name in names):
+        return False
+    operands = [known[name] if name else None for name in names]
+    for name, array in zip(node.output, fold(node, operands, builder.opset), strict=False):
+        builder.spend(array.size)
+        if name:
+            builder.add_constant(name, array)
+    return True
 
 
 def _unsupported(kind: str) -> UnsupportedOperatorError:
     known = ", ".join(sorted({*READERS, *_GLUE}))
-    return UnsupportedOperatorError(f"operator must be one of {known}, not {kind}")
+    return UnsupportedOperatorError(f"operator must be one of {known}, not {shown(kind)}")

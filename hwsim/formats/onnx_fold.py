@@ -5,16 +5,19 @@ made.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import helper, numpy_helper
+from onnx import helper
 from onnx.reference import ReferenceEvaluator
 
-from hwsim.errors import FormatError
+from hwsim.errors import FormatError, shown
+from hwsim.formats.onnx_schema import array_of, attributes_of
+from hwsim.ops import MAX_AXES, broadcast_shape
 
 MAX_FOLDED = 1 << 26
 
@@ -28,14 +31,18 @@ FOLDABLE = frozenset(
     """.split()
 )
 
-Constants = Mapping[str, NDArray[Any]]
+_BROADCAST = frozenset(
+    """
+    Add And Div Equal Greater GreaterOrEqual Less LessOrEqual Max Min Mod Mul Or Pow Sub Where
+    """.split()
+)
 
 
 def constant_of(node: onnx.NodeProto) -> NDArray[Any]:
     """Return the tensor of a Constant node."""
     for attribute in node.attribute:
         if attribute.name == "value":
-            return numpy_helper.to_array(attribute.t)
+            return array_of(attribute.t, "attribute 'value'")
         if attribute.name in ("value_float", "value_int", "value_floats", "value_ints"):
             kind = np.float32 if "float" in attribute.name else np.int64
             return np.array(helper.get_attribute_value(attribute), kind)
@@ -45,12 +52,39 @@ def constant_of(node: onnx.NodeProto) -> NDArray[Any]:
 def fold(
     node: onnx.NodeProto, operands: Sequence[NDArray[Any] | None], opset: int
 ) -> list[NDArray[Any]]:
-    """Return the outputs of a node whose inputs are all constants; None is an absent input.
+    """Return the outputs of a checked node whose inputs are all constants; None is absent.
 
     Raises:
         FormatError: If the node would make more than 2**26 elements, or cannot be evaluated.
     """
-    _refuse_bombs(node, operands)
+    size = folded_size(node, operands)
+    if size > MAX_FOLDED:
+        raise FormatError(f"constant must hold at most {MAX_FOLDED} elements, not {size}")
+    for attribute in node.attribute:
+        if attribute.HasField("t"):
+            array_of(attribute.t, f"attribute {attribute.name!r}")
+    model, feeds = _lone(node, operands, opset)
+    try:
+        # Division by zero and overflow make numbers that whoever uses them refuses.
+        with warnings.catch_warnings(), np.errstate(all="ignore"):
+            warnings.simplefilter("ignore")
+            made = [np.asarray(array) for array in ReferenceEvaluator(model).run(None, feeds)]
+    except Exception as error:  # the evaluator raises whatever NumPy does on a broken node
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise FormatError(f"constant must be computable; {shown(reason)}") from error
+    for array in made:
+        if array.dtype.kind not in "fiub" or array.ndim > MAX_AXES:
+            raise FormatError(
+                f"constant must hold numbers on at most {MAX_AXES} axes, "
+                f"not {array.dtype} on {array.ndim}"
+            )
+    return made
+
+
+def _lone(
+    node: onnx.NodeProto, operands: Sequence[NDArray[Any] | None], opset: int
+) -> tuple[onnx.ModelProto, dict[str, NDArray[Any]]]:
+    """Return the model of one node, and what to feed it."""
     names = [f"i{index}" if array is not None else "" for index, array in enumerate(operands)]
     feeds = {name: array for name, array in zip(names, operands, strict=True) if array is not None}
     outputs = [name or f"unused{index}" for index, name in enumerate(node.output)]
@@ -62,37 +96,49 @@ def fold(
     ]
     results = [helper.make_value_info(name, onnx.TypeProto()) for name in outputs]
     graph = helper.make_graph([lone], "fold", inputs, results)
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)])
-    try:
-        made = ReferenceEvaluator(model).run(None, feeds)
-    except Exception as error:  # the evaluator raises whatever NumPy does on a broken node
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise FormatError(f"constant must be computable; {reason}") from error
-    return [np.asarray(array) for array in made]
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)]), feeds
 
 
-def _refuse_bombs(node: onnx.NodeProto, operands: Sequence[NDArray[Any] | None]) -> None:
-    sizes = [array.size for array in operands if array is not None]
-    first = operands[0] if operands else None
-    product = max(sizes, default=0)
-    if node.op_type == "ConstantOfShape" and first is not None:
-        product = math.prod(abs(int(size)) for size in first.ravel())
-    elif node.op_type in ("Expand", "Tile") and len(operands) > 1 and operands[1] is not None:
-        factors = [max(abs(int(size)), 1) for size in operands[1].ravel()]
-        product = math.prod(factors) * (sizes[0] if sizes else 1)
-        if node.op_type == "Expand":
-            product = max(math.prod(factors), sizes[0] if sizes else 1)
-    elif node.op_type == "Range" and all(array is not None for array in operands):
-        start, limit, step = (float(array.ravel()[0]) for array in operands if array is not None)
-        product = abs(int((limit - start) / step)) if step else 0
-    elif len(sizes) > 1:
-        # Broadcasting multiplies at most.
-        product = sum(sizes) if node.op_type == "Concat" else math.prod(max(s, 1) for s in sizes)
-        if node.op_type in ("Reshape", "Transpose", "Slice", "Gather", "Squeeze", "Unsqueeze",
-                            "Split", "CastLike"):  # fmt: skip
-            product = max(sizes)
-        if node.op_type == "Gather" and first is not None and operands[1] is not None:
-            product = first.size * max(operands[1].size, 1)
-            product = min(product, max(first.size, operands[1].size * max(first.shape or (1,))))
-    if product > MAX_FOLDED:
-        raise FormatError(f"constant must hold at most {MAX_FOLDED} elements, not {product}")
+def folded_size(node: onnx.NodeProto, operands: Sequence[NDArray[Any] | None]) -> int:
+    """Return how many elements a node would make at most, from its operands alone."""
+    given = [array for array in operands if array is not None]
+    if not given:
+        return 0
+    first, kind = given[0], node.op_type
+    if kind == "ConstantOfShape":
+        return math.prod(_sizes(first))
+    if kind == "Expand":
+        return math.prod(broadcast_shape(first.shape, _sizes(given[1])))
+    if kind == "Tile":
+        return first.size * math.prod(_sizes(given[1]))
+    if kind == "Range":
+        return _range_size(given)
+    if kind == "Concat":
+        return sum(array.size for array in given)
+    if kind == "Gather":
+        axis = int(attributes_of(node).get("axis", 0))
+        along = first.shape[axis] if -first.ndim <= axis < first.ndim else 1
+        return given[1].size * first.size // max(along, 1)
+    if kind in _BROADCAST:
+        shape: tuple[int, ...] = ()
+        for array in given:
+            shape = broadcast_shape(shape, array.shape)
+        return math.prod(shape)
+    return first.size
+
+
+def _sizes(array: NDArray[Any]) -> tuple[int, ...]:
+    """Return a shape operand."""
+    if array.dtype.kind not in "iu" or array.size > MAX_AXES:
+        raise FormatError(
+            f"shape must be at most {MAX_AXES} integers, not {array.size} of {array.dtype}"
+        )
+    return tuple(max(int(size), 0) for size in array.ravel())
+
+
+def _range_size(given: Sequence[NDArray[Any]]) -> int:
+    numbers = [array.item() if array.size == 1 else math.nan for array in given]
+    if not all(math.isfinite(number) for number in numbers) or numbers[2] == 0:
+        raise FormatError("start, limit and delta must be finite numbers, delta not 0")
+    start, limit, delta = numbers
+    return max(math.ceil((limit - start) / delta), 0)

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import helper
 
-from hwsim.errors import FormatError, GraphError
+from hwsim.errors import FormatError, GraphError, shown
+from hwsim.formats.onnx_schema import attributes_of
 from hwsim.graph import Node, Value
 from hwsim.layout import SUFFIX
 from hwsim.ops import (
@@ -39,8 +39,11 @@ from hwsim.ops import (
     SoftmaxAttrs,
     SplitAttrs,
     TransposeAttrs,
+    broadcast_shape,
 )
 from hwsim.quant import FLOAT32
+
+MAX_INTS = 256  # the pieces of a Split; all else needs two for each axis
 
 
 @dataclass
@@ -49,6 +52,7 @@ class Builder:
 
     Args:
         opset: Version of the default operator set.
+        budget: Elements that folding may still make.
         values: Computed tensors, and constants that a node reads as operands.
         constants: Every tensor known before a run.
         aliases: Names that stand for another tensor.
@@ -56,6 +60,7 @@ class Builder:
     """
 
     opset: int
+    budget: int
     values: dict[str, Value] = field(default_factory=dict)
     constants: dict[str, NDArray[Any]] = field(default_factory=dict)
     aliases: dict[str, str] = field(default_factory=dict)
@@ -65,18 +70,33 @@ class Builder:
         """Return the tensor that a name stands for."""
         return self.aliases.get(name, name)
 
+    def check_name(self, name: str) -> None:
+        """Refuse a tensor of the file whose name is taken, or could be taken for one of ours."""
+        if name in self.values or name in self.constants or name in self.aliases:
+            raise GraphError(f"tensor {shown(name)!r} must be made once")
+        if name.endswith(SUFFIX):
+            raise GraphError(f"tensor {shown(name)!r} must not end in {SUFFIX!r}; rename it")
+
+    def add_constant(self, name: str, array: NDArray[Any]) -> None:
+        """File a tensor that is known before a run."""
+        self.check_name(name)
+        self.constants[name] = array
+
+    def spend(self, elements: int) -> None:
+        """Count folded elements; raises FormatError when constants grow without end."""
+        self.budget -= elements
+        if self.budget < 0:
+            raise FormatError("constants computed from others must be few; they never end")
+
     def add_value(self, value: Value) -> None:
         """File a value under its name."""
         if value.name in self.values or value.name in self.constants:
-            raise GraphError(f"tensor {value.name!r} must be made once")
+            raise GraphError(f"tensor {shown(value.name)!r} must be made once")
         self.values[value.name] = value
 
     def attributes(self, node: onnx.NodeProto) -> dict[str, Any]:
-        """Return a node's attributes as Python values."""
-        try:
-            return {a.name: helper.get_attribute_value(a) for a in node.attribute}
-        except ValueError as error:
-            raise FormatError("attributes must be well-formed") from error
+        """Return a checked node's attributes as Python values."""
+        return attributes_of(node)
 
     def shape(self, name: str) -> tuple[int, ...]:
         """Return the shape of a tensor."""
@@ -96,20 +116,56 @@ class Builder:
         absent = slot >= len(names) or not names[slot]
         return None if absent else self.constant(names, slot, what)
 
+    def ints(self, names: Sequence[str], slot: int, what: str) -> list[int] | None:
+        """Return a constant input of integers (axes, sizes), or None where it is absent."""
+        array = self.optional(names, slot, what)
+        if array is None:
+            return None
+        if array.dtype.kind not in "iu" or array.size > MAX_INTS:
+            raise FormatError(
+                f"input {slot} ({what}) must be at most {MAX_INTS} integers, "
+                f"not {array.size} of {array.dtype}"
+            )
+        return [int(number) for number in array.ravel()]
+
+    def scalar(self, names: Sequence[str], slot: int, what: str) -> float | None:
+        """Return a constant input of one number, or None where it is absent."""
+        array = self.optional(names, slot, what)
+        if array is None:
+            return None
+        if array.size != 1 or np.isnan(array).any():
+            raise FormatError(f"input {slot} ({what}) must be one number")
+        return float(array.ravel()[0])
+
     def operand(self, name: str) -> str:
         """Return the name of a graph value, filing a float constant as one."""
         if name not in self.values:
-            self.literal(name, self.constants[name])
+            self._file(name, self.constants[name])
         return name
 
     def literal(self, name: str, array: NDArray[Any]) -> str:
-        """File a float constant as a value of the graph."""
-        if array.dtype.kind != "f":
-            raise FormatError(f"operand {name!r} must be a float, not {array.dtype}")
+        """File a constant made of others; return its name, with a mark where that is taken."""
+        while name in self.constants or not self._holds(name, array):
+            name += "'"
         if name not in self.values:
-            data = np.array(array, np.float32)
-            self.values[name] = Value(name, data.shape, FLOAT32, data=data)
+            self._file(name, array)
         return name
+
+    def _holds(self, name: str, array: NDArray[Any]) -> bool:
+        """Whether a name is free, or stands for that very constant."""
+        found = self.values.get(name)
+        return found is None or (
+            found.data is not None and np.array_equal(found.data, array.astype(np.float32))
+        )
+
+    def _file(self, name: str, array: NDArray[Any]) -> None:
+        if array.dtype.kind != "f":
+            raise FormatError(f"operand {shown(name)!r} must be a float, not {array.dtype}")
+        with np.errstate(over="ignore"):
+            data = np.array(array, np.float32)
+        if not np.isfinite(data).all():
+            raise FormatError(f"operand {shown(name)!r} must be finite, not NaN or infinite")
+        self.values[name] = Value(name, data.shape, FLOAT32, data=data)
 
     def emit(self, op: Op, attrs: Attrs, inputs: Sequence[str], outputs: Sequence[str]) -> None:
         """Append a node; its outputs' shapes follow from the operator's rule."""
@@ -119,6 +175,11 @@ class Builder:
         for name, shape in zip(outputs, shapes, strict=True):
             self.add_value(Value(name, shape, FLOAT32))
         self.nodes.append(Node(outputs[0], op, tuple(inputs), tuple(outputs), attrs))
+
+    def rename(self, made: str, name: str) -> None:
+        """Make a value under a second name; `hwsim.layout` takes the transpose away again."""
+        attrs = TransposeAttrs(tuple(range(len(self.shape(made)))))
+        self.emit(Op.TRANSPOSE, attrs, (made,), (name,))
 
     def to_nhwc(self, name: str) -> str:
         """Return the channels-last view of a tensor (N, C, ...)."""
@@ -145,7 +206,7 @@ def _pads(
     stride: Sequence[int], dilation: Sequence[int],
 ) -> tuple[int, int, int, int]:  # fmt: skip
     """Return (top, left, bottom, right) of a 2-D window."""
-    mode = attrs.get("auto_pad", b"NOTSET").decode()
+    mode = attrs.get("auto_pad", "NOTSET")
     if mode in ("NOTSET", ""):
         pads = tuple(attrs.get("pads", (0, 0, 0, 0)))
         if len(pads) != 4:
@@ -154,7 +215,7 @@ def _pads(
     if mode == "VALID":
         return 0, 0, 0, 0
     if mode not in ("SAME_UPPER", "SAME_LOWER"):
-        raise FormatError(f"auto_pad must be NOTSET, VALID or SAME_*, not {mode}")
+        raise FormatError(f"auto_pad must be NOTSET, VALID or SAME_*, not {shown(mode)}")
     before: list[int] = []
     after: list[int] = []
     window = zip(map(int, size), kernel, stride, dilation, strict=True)
@@ -180,15 +241,19 @@ def _conv(b: Builder, node: onnx.NodeProto, names: Names) -> None:
     if weights.ndim != 4 or len(b.shape(names[0])) != 4:
         raise FormatError(f"weights and input must have 4 axes, not {weights.ndim}")
     kernel = weights.shape[2:]
+    if tuple(attrs.get("kernel_shape", kernel)) != kernel:
+        raise FormatError(f"kernel_shape must be {kernel} like the weights")
     stride, dilation = _pair(attrs, "strides"), _pair(attrs, "dilations")
     padding = _pads(attrs, b.shape(names[0])[2:], kernel, stride, dilation)
     groups = int(attrs.get("group", 1))
+    suffix = SUFFIX
     depthwise = groups > 1 and weights.shape[1] == 1 and groups == b.shape(names[0])[1]
     if depthwise:
         packed, op, groups = weights[:, 0].transpose(1, 2, 0)[None], Op.DEPTHWISE_CONV_2D, 1
+        suffix = "/depthwise"
     else:
         packed, op = weights.transpose(0, 2, 3, 1), Op.CONV_2D
-    inputs = [b.to_nhwc(names[0]), b.literal(f"{names[1]}{SUFFIX}", packed)]
+    inputs = [b.to_nhwc(names[0]), b.literal(f"{names[1]}{suffix}", packed)]
     if len(names) > 2 and names[2]:
         b.constant(names, 2, "bias")
         inputs.append(b.operand(names[2]))
@@ -218,8 +283,6 @@ def _pool(op: Op) -> Reader:
         attrs = b.attributes(node)
         if len(b.shape(names[0])) != 4:
             raise FormatError(f"input must have 4 axes, not {len(b.shape(names[0]))}")
-        if "kernel_shape" not in attrs:
-            raise FormatError("kernel_shape must be given; it is missing")
         kernel, stride = _pair(attrs, "kernel_shape"), _pair(attrs, "strides")
         if _pair(attrs, "dilations") != (1, 1):
             raise FormatError("dilations of a pool must be 1")
@@ -255,8 +318,6 @@ def _global_average_pool(b: Builder, node: onnx.NodeProto, names: Names) -> None
 
 def _binary(op: Op) -> Reader:
     def read(b: Builder, node: onnx.NodeProto, names: Names) -> None:
-        if len(names) != 2:
-            raise FormatError(f"inputs must be 2, not {len(names)}")
         b.emit(op, _BINARY_ATTRS[op], [b.operand(name) for name in names], (node.output[0],))
 
     return read
@@ -284,9 +345,9 @@ def _identity(b: Builder, node: onnx.NodeProto, names: Names) -> None:
 def _clip(b: Builder, node: onnx.NodeProto, names: Names) -> None:
     attrs = b.attributes(node)
     low, high = attrs.get("min", -math.inf), attrs.get("max", math.inf)
-    given = b.optional(names, 1, "min"), b.optional(names, 2, "max")
-    low = float(given[0]) if given[0] is not None else low
-    high = float(given[1]) if given[1] is not None else high
+    given = b.scalar(names, 1, "min"), b.scalar(names, 2, "max")
+    low = low if given[0] is None else given[0]
+    high = high if given[1] is None else given[1]
     if not low <= high:
         raise FormatError(f"min must be at most max, not {low} and {high}")
     ops = {(0.0, math.inf): Op.RELU, (0.0, 6.0): Op.RELU6, (-1.0, 1.0): Op.RELU_N1_TO_1}
@@ -301,7 +362,9 @@ def _leaky_relu(b: Builder, node: onnx.NodeProto, names: Names) -> None:
 
 
 def _gelu(b: Builder, node: onnx.NodeProto, names: Names) -> None:
-    mode = b.attributes(node).get("approximate", b"none").decode()
+    mode = b.attributes(node).get("approximate", "none")
+    if mode not in ("none", "tanh"):
+        raise FormatError(f"approximate must be none or tanh, not {shown(mode)}")
     b.emit(Op.GELU, GeluAttrs(mode == "tanh"), (b.operand(names[0]),), (node.output[0],))
 
 
@@ -319,10 +382,10 @@ def _gemm(b: Builder, node: onnx.NodeProto, names: Names) -> None:
     inputs = [b.operand(names[0]), b.literal(f"{out}/weights", scaled)]
     bias = b.optional(names, 2, "bias")
     if bias is not None:
-        full = np.broadcast_to(bias, (1, rows.shape[0])) if bias.ndim <= 2 else bias
-        if full.shape != (1, rows.shape[0]):
+        if bias.size not in (1, rows.shape[0]) or bias.shape[-1:] not in ((), (bias.size,)):
             raise FormatError(f"bias must have shape ({rows.shape[0]},), not {bias.shape}")
-        inputs.append(b.literal(f"{out}/bias", full[0] * np.float32(beta)))
+        full = np.broadcast_to(bias.ravel(), (rows.shape[0],))
+        inputs.append(b.literal(f"{out}/bias", full * np.float32(beta)))
     b.emit(Op.FULLY_CONNECTED, FullyConnectedAttrs(), inputs, (out,))
 
 
@@ -338,10 +401,10 @@ def _matmul(b: Builder, node: onnx.NodeProto, names: Names) -> None:
 def _softmax(b: Builder, node: onnx.NodeProto, names: Names) -> None:
     rank = len(b.shape(names[0]))
     axis = int(b.attributes(node).get("axis", -1 if b.opset >= 13 else 1))
-    if b.opset < 13 and axis % rank != rank - 1:
-        raise FormatError(f"axis must be the last one before opset 13, not {axis}")
     _check_axis(axis, rank)
     axis %= rank
+    if b.opset < 13 and axis != rank - 1:
+        raise FormatError(f"axis must be the last one before opset 13, not {axis}")
     out, x = node.output[0], b.operand(names[0])
     if axis == rank - 1:
         b.emit(Op.SOFTMAX, SoftmaxAttrs(), (x,), (out,))
@@ -358,7 +421,8 @@ def _layer_norm(b: Builder, node: onnx.NodeProto, names: Names) -> None:
     attrs = b.attributes(node)
     rank = len(b.shape(names[0]))
     axis = int(attrs.get("axis", -1))
-    if axis % max(rank, 1) != rank - 1:
+    _check_axis(axis, rank)
+    if axis % rank != rank - 1:
         raise FormatError(f"axis must be the last one, not {axis}")
     inputs = [b.operand(names[0])]
     b.constant(names, 1, "scale")
@@ -378,17 +442,17 @@ def _check_axis(axis: int, rank: int) -> None:
 def _axes(b: Builder, node: onnx.NodeProto, names: Names, slot: int) -> tuple[int, ...] | None:
     """Return axes from an attribute (old opsets) or a constant input (new ones)."""
     attribute = b.attributes(node).get("axes")
-    given = b.optional(names, slot, "axes")
-    if given is not None:
-        attribute = [int(axis) for axis in given.ravel()]
-    return None if attribute is None else tuple(attribute)
+    given = b.ints(names, slot, "axes")
+    chosen = attribute if given is None else given
+    return None if chosen is None else tuple(chosen)
 
 
 def _reduce_mean(b: Builder, node: onnx.NodeProto, names: Names) -> None:
     rank = len(b.shape(names[0]))
     axes = _axes(b, node, names, 1)
-    if axes is None:
+    if not axes and not b.attributes(node).get("noop_with_empty_axes", 0):
         axes = tuple(range(rank))
+    axes = axes or ()
     for axis in axes:
         _check_axis(axis, rank)
     keep = bool(b.attributes(node).get("keepdims", 1))
@@ -402,9 +466,8 @@ def _reshape_to(b: Builder, name: str, shape: Sequence[int], out: str) -> None:
 
 def _reshape(b: Builder, node: onnx.NodeProto, names: Names) -> None:
     shape = b.shape(names[0])
-    target = [int(size) for size in b.constant(names, 1, "shape").ravel()]
-    if len(target) > 64:
-        raise FormatError(f"shape must have at most 64 axes, not {len(target)}")
+    target = b.ints(names, 1, "shape")
+    assert target is not None  # the schema requires it
     if not b.attributes(node).get("allowzero", 0):
         if any(n == 0 and i >= len(shape) for i, n in enumerate(target)):
             raise FormatError(f"shape must copy axes that the input has, not {target}")
@@ -420,6 +483,8 @@ def _reshape(b: Builder, node: onnx.NodeProto, names: Names) -> None:
 def _flatten(b: Builder, node: onnx.NodeProto, names: Names) -> None:
     shape = b.shape(names[0])
     axis = int(b.attributes(node).get("axis", 1))
+    if not -len(shape) <= axis <= len(shape):
+        raise FormatError(f"axis must be in [{-len(shape)}, {len(shape)}], not {axis}")
     axis = axis + len(shape) if axis < 0 else axis
     target = (math.prod(shape[:axis]), math.prod(shape[axis:]))
     _reshape_to(b, names[0], target, node.output[0])
@@ -433,6 +498,8 @@ def _squeeze(b: Builder, node: onnx.NodeProto, names: Names) -> None:
     for axis in axes:
         _check_axis(axis, len(shape))
     dropped = {axis % len(shape) for axis in axes}
+    if any(shape[axis] != 1 for axis in dropped):
+        raise FormatError(f"axes must name axes of 1 in {shape}, not {axes}")
     target = [size for i, size in enumerate(shape) if i not in dropped]
     _reshape_to(b, names[0], target, node.output[0])
 
@@ -444,6 +511,8 @@ def _unsqueeze(b: Builder, node: onnx.NodeProto, names: Names) -> None:
     rank = len(b.shape(names[0])) + len(axes)
     for axis in axes:
         _check_axis(axis, rank)
+    if len({axis % rank for axis in axes}) != len(axes):
+        raise FormatError(f"axes must not name one axis twice, as {axes}")
     target = list(b.shape(names[0]))
     for axis in sorted(axis % rank for axis in axes):
         target.insert(axis, 1)
@@ -460,10 +529,8 @@ def _slice(b: Builder, node: onnx.NodeProto, names: Names) -> None:
     shape, attrs = b.shape(names[0]), b.attributes(node)
 
     def numbers(slot: int, what: str) -> list[int] | None:
-        given = b.optional(names, slot, what)
-        return list(attrs[what]) if given is None and what in attrs else (
-            None if given is None else [int(n) for n in given.ravel()]
-        )  # fmt: skip
+        given = b.ints(names, slot, what)
+        return list(attrs[what]) if given is None and what in attrs else given
 
     starts, ends = numbers(1, "starts"), numbers(2, "ends")
     if starts is None or ends is None:
@@ -497,6 +564,8 @@ def _gather(b: Builder, node: onnx.NodeProto, names: Names) -> None:
     _check_axis(axis, len(shape))
     axis %= len(shape)
     indices = b.constant(names, 1, "indices")
+    if indices.dtype.kind not in "iu" or indices.size > shape[axis]:
+        raise FormatError(f"indices must be at most {shape[axis]} integers, not {indices.size}")
     flat = [int(i) + shape[axis] if i < 0 else int(i) for i in indices.ravel()]
     if indices.ndim > 1 or not flat or flat != list(range(flat[0], flat[0] + len(flat))):
         raise FormatError("indices must be one index or consecutive ones")
@@ -513,12 +582,12 @@ def _gather(b: Builder, node: onnx.NodeProto, names: Names) -> None:
 
 def _pad(b: Builder, node: onnx.NodeProto, names: Names) -> None:
     attrs, rank = b.attributes(node), len(b.shape(names[0]))
-    if attrs.get("mode", b"constant") != b"constant":
-        raise FormatError(f"mode must be constant, not {attrs['mode'].decode()}")
-    given = b.optional(names, 1, "pads")
-    pads = [int(n) for n in given.ravel()] if given is not None else list(attrs.get("pads", ()))
-    filled = b.optional(names, 2, "value")
-    value = float(filled.ravel()[0]) if filled is not None else float(attrs.get("value", 0.0))
+    if attrs.get("mode", "constant") != "constant":
+        raise FormatError(f"mode must be constant, not {shown(attrs['mode'])}")
+    given = b.ints(names, 1, "pads")
+    pads = list(attrs.get("pads", ())) if given is None else given
+    filled = b.scalar(names, 2, "value")
+    value = float(attrs.get("value", 0.0)) if filled is None else filled
     axes = _axes(b, node, names, 3) or tuple(range(rank))
     if len(pads) != 2 * len(axes):
         raise FormatError(f"pads must be {2 * len(axes)} integers, not {len(pads)}")
@@ -543,10 +612,12 @@ def _split(b: Builder, node: onnx.NodeProto, names: Names) -> None:
     axis = int(attrs.get("axis", 0))
     _check_axis(axis, len(shape))
     axis %= len(shape)
-    given = b.optional(names, 1, "split")
-    sizes = [int(n) for n in given.ravel()] if given is not None else list(attrs.get("split", ()))
+    given = b.ints(names, 1, "split")
+    sizes = list(attrs.get("split", ())) if given is None else given
     if not sizes:
-        count = len(node.output)
+        count = int(attrs.get("num_outputs", len(node.output)))
+        if count != len(node.output):
+            raise FormatError(f"outputs must be {count}, not {len(node.output)}")
         each = -(-shape[axis] // count)
         sizes = [each] * (count - 1) + [shape[axis] - each * (count - 1)]
     spec = SplitAttrs(axis, tuple(sizes))
@@ -555,8 +626,8 @@ def _split(b: Builder, node: onnx.NodeProto, names: Names) -> None:
 
 def _expand(b: Builder, node: onnx.NodeProto, names: Names) -> None:
     shape = b.shape(names[0])
-    target = tuple(int(size) for size in b.constant(names, 1, "shape").ravel())
-    if np.broadcast_shapes(shape, target) != shape:
+    target = tuple(b.ints(names, 1, "shape") or ())
+    if broadcast_shape(shape, target) != shape:
         raise FormatError(f"a computed tensor must keep its shape {shape}, not grow to {target}")
     b.aliases[node.output[0]] = names[0]
 

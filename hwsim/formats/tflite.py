@@ -8,7 +8,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from hwsim.errors import FormatError, GraphError, HwsimError, UnsupportedOperatorError
+from hwsim.errors import (
+    FormatError,
+    GraphError,
+    HwsimError,
+    UnsupportedOperatorError,
+    shown,
+)
 from hwsim.formats.flatbuffer import Buffer, Record
 from hwsim.formats.tflite_ops import READERS, Operator, Tensor
 from hwsim.formats.tflite_schema import (
@@ -22,7 +28,8 @@ from hwsim.formats.tflite_schema import (
     SubGraphSlot,
     TensorSlot,
 )
-from hwsim.graph import MAX_ELEMENTS, Graph, Node, Origin, Value, rebuild
+from hwsim.graph import Graph, Node, Origin, Value, rebuild
+from hwsim.ops import MAX_AXES, MAX_ELEMENTS
 from hwsim.quant import FLOAT32, DType, IntType, QuantParams
 
 IDENTIFIER = b"TFL3"
@@ -145,6 +152,8 @@ def _read_tensor(buffer: Buffer, buffers: Sequence[Record], record: Record, name
         raise FormatError("tensor must be dense, not sparse")
     dtype = _TYPES[kind]
     shape = record.ints(TensorSlot.SHAPE)
+    if len(shape) > MAX_AXES:
+        raise FormatError(f"shape must have at most {MAX_AXES} axes, not {len(shape)}")
     if min(shape, default=1) < 0 or math.prod(shape) > MAX_ELEMENTS:
         raise FormatError(
             f"shape must hold at most {MAX_ELEMENTS} elements on axes of 0 or more, not {shape}"
@@ -171,8 +180,11 @@ def _read_data(
     offset = buffers[index].scalar(BufferSlot.OFFSET, "uint64", 0)
     if (raw is None or raw.size == 0) and offset > 1:
         size = buffers[index].scalar(BufferSlot.SIZE, "uint64", 0)
+        if size == 0:
+            return None
         if offset + size > len(buffer.data):
             raise FormatError(f"buffer must end inside the file, not at byte {offset + size}")
+        buffer.charge(size)
         raw = np.frombuffer(buffer.data, np.uint8, count=size, offset=offset)
     if raw is None or raw.size == 0:
         return None
@@ -234,10 +246,10 @@ def _read_operators(
         known = 0 <= code < len(BUILTIN_NAMES)
         name = BUILTIN_NAMES[code] if known else f"builtin {code}"
         if name not in READERS:
-            shown = f"CUSTOM ({custom})" if name == "CUSTOM" else name
+            kind = f"CUSTOM ({shown(custom)})" if name == "CUSTOM" else name
             raise UnsupportedOperatorError(
                 f"{buffer.name}: operator {index} must be one of {', '.join(sorted(READERS))}, "
-                f"not {shown}"
+                f"not {kind}"
             )
         operators.append(
             Operator(

@@ -13,6 +13,7 @@ from hwsim.formats.flatbuffer import Record
 from hwsim.formats.tflite_schema import Padding
 from hwsim.graph import Node, Value
 from hwsim.ops import (
+    MAX_AXES,
     Activation,
     Attrs,
     ConcatAttrs,
@@ -87,9 +88,10 @@ class Operator:
         found = self.tensor(slot, name)
         if found.data is None or found.data.dtype.kind != "i":
             raise FormatError(f"input {slot} ({name}) must be a constant of integers")
-        if found.data.size > 4096:
+        if found.data.size > _MOST_INTS:
             raise FormatError(
-                f"input {slot} ({name}) must hold at most 4096 integers, not {found.data.size}"
+                f"input {slot} ({name}) must hold at most {_MOST_INTS} integers, "
+                f"not {found.data.size}"
             )
         return tuple(int(number) for number in found.data.ravel())
 
@@ -113,6 +115,8 @@ _ACTIVATIONS = {
     2: Activation.RELU_N1_TO_1,
     3: Activation.RELU6,
 }
+# Two for each axis of the largest rank: the paddings of a PAD.
+_MOST_INTS = 2 * MAX_AXES
 Made = tuple[list[Node], list[Value]]
 Reader = Callable[[Operator], Made]
 
@@ -311,6 +315,8 @@ def _pad(operator: Operator) -> Made:
         data = operator.inputs[2].data
         if data is None or data.size != 1:
             raise FormatError("input 2 (value) must be a constant of one element")
+        if data.dtype != x.dtype.storage:
+            raise FormatError(f"input 2 (value) must be {x.dtype} like the input, not {data.dtype}")
         value = data.ravel()[0].item()
     return _node(operator, Op.PAD, PadAttrs(amounts[0::2], amounts[1::2], value), (x.name,))
 
