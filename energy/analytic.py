@@ -38,7 +38,9 @@ def rows(
     return found
 
 
-def _row(platform: AnalyticPlatform, unit: Unit, option: Option | None, widths: Option) -> UnitCost:
+def _row(
+    platform: AnalyticPlatform, unit: Unit, option: Option | None, widths: Option, word_bits: int
+) -> UnitCost:
     """Return the cost of a unit: E = N_MAC e (b_w b_a / r^2) + N_mem q e (b / r).
 
     r is the reference width, e the energy of a MAC at it and q the memory ratio. N_mem counts
