@@ -124,14 +124,19 @@ def _keeps_batch(node: Node, operands: Sequence[Value], old: int) -> bool:
         case ReshapeAttrs():
             return attrs.shape[:1] == (old,)
         case FullyConnectedAttrs():
-            return len(x.shape) >= 2
+            return len(x.shape) >= 2 and _only_data(operands)
     if node.op in (Op.SOFTMAX, Op.LAYER_NORM, Op.BATCH_NORM):
-        return len(x.shape) >= 2
-    if node.op is Op.MATMUL and min(len(value.shape) for value in operands) < 3:
+        return len(x.shape) >= 2 and _only_data(operands)
+    if node.op is Op.MATMUL and len(node_shape(operands)) < 3:
         return False
     if node.op in (Op.MATMUL, Op.ADD, Op.SUB, Op.MUL, Op.DIV, Op.POW):
         return all(_broadcasts_over_batch(value, len(node_shape(operands))) for value in operands)
-    return True
+    return _only_data(operands)
+
+
+def _only_data(operands: Sequence[Value]) -> bool:
+    """Whether weights and parameters are constants, the same for every entry."""
+    return all(value.is_constant for value in operands[1:])
 
 
 def node_shape(operands: Sequence[Value]) -> tuple[int, ...]:

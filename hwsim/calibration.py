@@ -1,5 +1,6 @@
 """Ranges of a float graph's values, from real inputs."""
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -64,6 +65,10 @@ def calibrate(
     bounds: dict[str, tuple[float, float]] = {}
     for batch in data:
         for name, low, high in _extremes(fused, batch):
+            if not (math.isfinite(low) and math.isfinite(high)):
+                raise InputError(
+                    f"value {name!r} must be finite on the calibration data, not NaN or infinite"
+                )
             before = bounds.get(name, (low, high))
             bounds[name] = min(low, before[0]), max(high, before[1])
     if method == "percentile":

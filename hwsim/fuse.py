@@ -285,12 +285,8 @@ def _find_one_gelu(graph: Graph) -> Graph | None:
             continue
         if plus_one is None or plus_one.op is not Op.ADD or not _has_number(graph, plus_one, 1.0):
             continue
-        product = _only_reader(graph, plus_one.outputs[0])
-        if product is None or product.op is not Op.MUL:
-            continue
         x = scaled[0]
-        other = next(name for name in product.inputs if name != plus_one.outputs[0])
-        last = _half_of(graph, product, other, x)
+        last = _half_of(graph, plus_one.outputs[0], x)
         if last is None:
             continue
         edit = _Edit(graph)
@@ -299,15 +295,28 @@ def _find_one_gelu(graph: Graph) -> Graph | None:
     return None
 
 
-def _half_of(graph: Graph, product: Node, other: str, x: str) -> Node | None:
-    """Return the node that completes GELU: x is halved before the product or after it."""
-    halved = graph.producer.get(other)
+def _half_of(graph: Graph, bracket: str, x: str) -> Node | None:
+    """Return the node that completes GELU: x, the bracket or their product is halved."""
+    product = _only_reader(graph, bracket)
+    if product is None:
+        return None
+    after = _only_reader(graph, product.outputs[0])
+    if _is_half(graph, product, bracket):
+        return after if after is not None and _other(after, product.outputs[0]) == x else None
+    other = _other(product, bracket)
+    halved = graph.producer.get(other) if other is not None else None
     if halved is not None and _is_half(graph, halved, x):
         return product
-    after = _only_reader(graph, product.outputs[0])
     if other == x and after is not None and _is_half(graph, after, product.outputs[0]):
         return after
     return None
+
+
+def _other(node: Node, name: str) -> str | None:
+    """Return the operand that a plain product takes besides `name`."""
+    if node.op is not Op.MUL or _activation(node.attrs) is not Activation.NONE:
+        return None
+    return next((operand for operand in node.inputs if operand != name), None)
 
 
 def _is_half(graph: Graph, node: Node, x: str) -> bool:

@@ -71,7 +71,10 @@ class Partition:
         return tuple(name for name, found in self.group.items() if found == group)
 
     def free_bits(self, group: str) -> int:
-        """Return the width of a group that no unit owns."""
+        """Return the width of a group that no unit owns; a table takes no wide codes."""
+        readers = [node for name in self.members(group) for node in self.graph.consumers[name]]
+        if any(OPS[node.op].work is Work.TABLE for node in readers):
+            return FREE_BITS
         for name in self.members(group):
             if name in self.graph.output_names:
                 return WIDE_BITS

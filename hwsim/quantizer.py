@@ -34,6 +34,9 @@ from hwsim.tables import Allocation, Option
 MIN_BITS, MAX_BITS = 2, 8
 # A bias code stays below this: a channel of tiny weights gets a coarser scale instead.
 _BIAS_LIMIT = 1 << 24
+# LayerNorm's beta stays below this many times the largest gamma: 2**5 * 2**15 * 2**FRACTION_BITS
+# is half of what 32 bits hold.
+_BETA_LIMIT = 1 << 5
 
 
 @dataclass(frozen=True)
@@ -123,7 +126,13 @@ def group_format(
     members = parts.members(group)
     makers = [parts.graph.producer[name] for name in members if name in parts.graph.producer]
     if any(node.op is Op.SOFTMAX for node in makers):
-        if sum(node.op not in MOVES for node in makers) > 1:
+        sources = [name for name in members if name in parts.graph.input_names]
+        for node in makers:
+            if node.op in MOVES:
+                sources += [name for name in node.inputs if parts.graph.values[name].is_constant]
+            else:
+                sources.append(node.name)
+        if len(sources) > 1:
             raise QuantizationError(
                 f"value {members[0]!r}: a softmax must not be joined with other values"
             )
@@ -195,7 +204,8 @@ class _Builder:
         if node.op not in _CONVERTERS:
             raise QuantizationError(
                 f"node {node.name!r}: operator must be one of "
-                f"{', '.join(op.value for op in (*LINEAR, *_CONVERTERS))} to be quantized, "
+                f"{', '.join(op.value for op in Op if op in LINEAR or op in _CONVERTERS)} "
+                "to be quantized, "
                 f"not {node.op.value}"
             )
         return _CONVERTERS[node.op](self, node)
@@ -257,17 +267,22 @@ class _Builder:
         return replace(node, inputs=tuple(inputs))
 
     def layer_norm(self, node: Node) -> Node:
-        """Quantize gamma to 16 bits and beta to the scale of gamma's product."""
+        """Quantize gamma to at most 16 bits and beta to the scale of gamma's product.
+
+        Gamma's scale is raised where beta would otherwise not fit its 32 bits.
+        """
         gamma = self.reals(node.inputs[1])
+        beta = self.reals(node.inputs[2]) if len(node.inputs) > 2 and node.inputs[2] else None
         dtype = IntType(16)
-        scale = float(np.float32(symmetric_scale(float(np.abs(gamma).max()), dtype)))
-        inputs = [node.inputs[0], ""]
-        inputs[1] = self.constant(f"{node.name}/gamma", gamma, dtype, QuantParams.per_tensor(scale))
-        if len(node.inputs) > 2 and node.inputs[2]:
+        magnitude = float(np.abs(gamma).max())
+        if beta is not None:
+            magnitude = max(magnitude, float(np.abs(beta).max()) / _BETA_LIMIT)
+        scale = float(np.float32(symmetric_scale(magnitude, dtype)))
+        quant = QuantParams.per_tensor(scale)
+        inputs = [node.inputs[0], self.constant(f"{node.name}/gamma", gamma, dtype, quant)]
+        if beta is not None:
             quant = QuantParams.per_tensor(scale * 2.0**-FRACTION_BITS)
-            inputs.append(
-                self.constant(f"{node.name}/beta", self.reals(node.inputs[2]), INT32, quant)
-            )
+            inputs.append(self.constant(f"{node.name}/beta", beta, INT32, quant))
         return replace(node, inputs=tuple(inputs))
 
     def concatenation(self, node: Node) -> Node:

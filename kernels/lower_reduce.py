@@ -26,6 +26,8 @@ from .softmax import softmax_rows
 _INPUT_INTEGER_BITS = 5
 # Each exponential adds at most 2**19 to the sum; 2**12 of them reach 2**31.
 _SUM_HEADROOM = 12
+# The integer square root takes 62 bits; 4096 channels of 16-bit codes spread over 56.
+_EPSILON_BITS = 61
 
 
 def lower_pool(site: Site) -> Step:
@@ -144,6 +146,13 @@ def lower_layer_norm(site: Site) -> Step:
         raise site.fail("gamma and beta must be constants")
     if channels > 4096:
         raise site.fail(f"channels must be at most 4096, not {channels}")
+    code = epsilon_code(attrs.epsilon, site.scale_of(x), channels)
+    if code >= 1 << _EPSILON_BITS:
+        raise site.fail(
+            f"epsilon must be below 2**{_EPSILON_BITS} units of the codes' variance; "
+            f"the input's scale {site.scale_of(x):g} is too small for it"
+        )
+    epsilon: Any = np.int64(code)
     shift = np.zeros(channels, np.int64)
     if beta is not None and beta.data is not None:
         shift = beta.data.astype(np.int64)
@@ -152,7 +161,6 @@ def lower_layer_norm(site: Site) -> Step:
     ratio = site.scale_of(gamma) * 2.0**-FRACTION_BITS / site.scale_of(out)
     rule = site.profile.rule(site.op)
     scaling = fixed_scaling(rule, [ratio], int(site.zero_of(out)), dtype.min, dtype.max)
-    epsilon: Any = np.int64(epsilon_code(attrs.epsilon, site.scale_of(x), channels))
 
     def step(arrays: Sequence[Array]) -> tuple[Array, ...]:
         rows = arrays[0].reshape(-1, channels)

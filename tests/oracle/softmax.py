@@ -1,4 +1,4 @@
-"""SOFTMAX in Q5.26 / Q12.19, int8 and uint8."""
+"""SOFTMAX in Q5.26 / Q12.19: int8 and uint8, and narrower codes under profile `hawq`."""
 
 import math
 
@@ -62,9 +62,12 @@ def one_over_one_plus(a: int) -> int:
     return sat32(x << 1)
 
 
-def softmax(codes: np.ndarray, *, input_scale: float, beta: float, unsigned: bool) -> np.ndarray:
-    """Softmax over the last axis; output scale 1/256, zero point 0 (uint8) or -128 (int8)."""
-    low, high = (0, 255) if unsigned else (-128, 127)
+def softmax(
+    codes: np.ndarray, *, input_scale: float, beta: float, unsigned: bool, bits: int = 8
+) -> np.ndarray:
+    """Softmax over the last axis; output scale 2**-bits, zero point the smallest code."""
+    low = 0 if unsigned else -(2 ** (bits - 1))
+    high = low + 2**bits - 1
     real = min(beta * input_scale * 2**26, 2.0**31 - 1)
     multiplier, left_shift = quantize_multiplier(real)
     smallest = -math.floor(31 * 2**26 / 2**left_shift)
@@ -81,6 +84,6 @@ def softmax(codes: np.ndarray, *, input_scale: float, beta: float, unsigned: boo
         headroom = 32 - total.bit_length()
         inverse = one_over_one_plus(((total << headroom) % 2**32) - 2**31)
         for c, e in exps.items():
-            scaled = rdbpot(srdhm(inverse, e), ACCUMULATION_BITS - headroom + 31 - 8)
+            scaled = rdbpot(srdhm(inverse, e), ACCUMULATION_BITS - headroom + 31 - bits)
             result[(*index, c)] = clamp(scaled + low, low, high)
     return result
