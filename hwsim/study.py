@@ -17,7 +17,7 @@ from hwsim.api import cost, pareto, quantize, run
 from hwsim.calibration import Ranges
 from hwsim.errors import BudgetError, InputError, PlatformError
 from hwsim.graph import Graph
-from hwsim.partition import Bits
+from hwsim.partition import Bits, partition
 from hwsim.percentiles import percentile_allocation
 from hwsim.platform import Platform
 from hwsim.tables import Allocation, CostTable, Front, Option, SensitivityTable
@@ -173,7 +173,7 @@ def study_platform(
     measured, skipped = [], []
     candidates = [
         *(("measured", f"front {i + 1}", p.bits) for i, p in enumerate(spread(front, points))),
-        *_references(sensitivity, table),
+        *_references(sensitivity, table, partition(meter.graph).border),
     ]
     for kind, label, bits in candidates:
         try:
@@ -195,9 +195,12 @@ def _method(kind: str) -> str:
 
 
 def _references(
-    sensitivity: SensitivityTable, table: CostTable
+    sensitivity: SensitivityTable, table: CostTable, border: frozenset[str]
 ) -> list[tuple[str, str, Mapping[str, Option]]]:
-    """Return uniform configurations, and the percentile rule's where the table offers 8/6/4."""
+    """Return uniform configurations, and the percentile rule's where the table offers 8/6/4.
+
+    As in its paper, the rule keeps the first and the last layer at 8 bits.
+    """
     uniform = uniform_allocations(sensitivity, table)
     shown = [o for o in uniform if o.activation_bits in (8, o.weight_bits) and o.weight_bits >= 4]
     found: list[tuple[str, str, Mapping[str, Option]]] = [
@@ -206,7 +209,9 @@ def _references(
         if option.weight_bits % 2 == 0
     ]
     if all(Option(width, width) in uniform for width in (8, 6, 4)):
-        found.append(("percentile", "P75/P25 8/6/4", percentile_allocation(sensitivity)))
+        pinned = {unit: Option(8, 8) for unit in sensitivity.units if unit in border}
+        bits = percentile_allocation(sensitivity, pinned=pinned)
+        found.append(("percentile", "P75/P25 8/6/4", bits))
     return found
 
 
