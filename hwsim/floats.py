@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hwsim.batch import joined, with_batch
+from hwsim.batch import batch_size, entries, joined, with_batch
 from hwsim.errors import GraphError, HwsimError
 from hwsim.graph import Graph, Node
 from hwsim.ops import (
@@ -306,8 +306,7 @@ def batches_of(
 
     A graph that cannot change its batch is run at its own.
     """
-    own = graph.inputs[0].shape[0] if graph.inputs[0].shape else 1
-    total = next(iter(inputs.values())).shape[0] if graph.inputs[0].shape else 1
+    own, total = batch_size(graph, inputs)
     if with_batch(graph, size) is None:
         size = own
     cut = []
@@ -315,7 +314,7 @@ def batches_of(
         stop = min(start + size, total)
         batched = with_batch(graph, stop - start) if stop - start != own else graph
         assert batched is not None
-        cut.append((batched, {name: array[start:stop] for name, array in inputs.items()}))
+        cut.append((batched, entries(graph, inputs, start, stop)))
     return cut
 
 

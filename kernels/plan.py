@@ -5,9 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from types import MappingProxyType
 
-import numpy as np
-
-from hwsim.batch import joined, with_batch
+from hwsim.batch import batch_size, entries, joined, with_batch
 from hwsim.errors import GraphError, HwsimError
 from hwsim.graph import Graph
 from hwsim.ops import Op
@@ -193,9 +191,8 @@ def execute(
         keep_all: Return every activation instead of the outputs.
         progress: Called with the entries of each finished chunk.
     """
-    own = graph.inputs[0].shape[0] if graph.inputs[0].shape else 1
-    total = next(iter(inputs.values())).shape[0] if graph.inputs[0].shape else 1
-    size = own
+    own, total = batch_size(graph, inputs)
+    size, whole = own, graph
     if total > own:
         larger = with_batch(graph, min(CHUNK, total))
         if larger is not None:
@@ -207,10 +204,7 @@ def execute(
     def chunk(start: int) -> dict[str, Array]:
         # The last chunk is moved back to be full: its first entries are computed again and cut.
         first = min(start, total - size)
-        part = {
-            name: np.asarray(array[first : first + size], order="C")
-            for name, array in inputs.items()
-        }
+        part = entries(whole, inputs, first, first + size)
         made = plan.run(part, keep_all=keep_all)
         if progress is not None:
             progress(first + size - start)

@@ -68,7 +68,8 @@ def _check_attribute(attribute: AttributeProto, schema: defs.OpSchema) -> None:
     if name not in schema.attributes:
         known = ", ".join(schema.attributes) or "none"
         raise FormatError(f"attribute must be one of {known}, not {shown(name)!r}")
-    wanted = int(schema.attributes[name].type)
+    kind: Any = schema.attributes[name].type  # an enumeration that its stub gives no number
+    wanted = int(kind)
     if attribute.type != wanted:
         kinds = AttributeProto.AttributeType
         given = kinds.Name(attribute.type) if attribute.type in kinds.values() else attribute.type
