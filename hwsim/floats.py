@@ -250,13 +250,16 @@ def check_floats(graph: Graph) -> None:
     """Refuse a graph that holds anything but floats.
 
     Raises:
-        GraphError: If a value holds integers, quantized or not.
+        GraphError: If a value holds integers, quantized or not, or a node makes or reads them.
     """
     if not graph.is_float:
         raise GraphError(f"graph {graph.name!r} must hold floats, not quantized codes")
     for value in graph.values.values():
         if not value.is_float:
             raise GraphError(f"value {value.name!r} must hold floats, not {value.dtype}")
+    for node in graph.nodes:
+        if node.op not in RULES:
+            raise GraphError(f"node {node.name!r} ({node.op.value}) must not stand among floats")
 
 
 def evaluate(

@@ -208,6 +208,8 @@ def execute(
         made = plan.run(part, keep_all=keep_all)
         if progress is not None:
             progress(first + size - start)
+        if start == first:
+            return made
         return {name: array[start - first :] for name, array in made.items()}
 
     starts = range(0, total, size)

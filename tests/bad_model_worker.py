@@ -46,7 +46,8 @@ def attempt(suffix: str, data: bytes) -> tuple[str, str]:
         if work(graph) > MOST_WORK:
             return "loaded", ""
         profile = "float" if graph.is_float else None
-        hwsim.run(graph, hwsim.random_inputs(graph, 2), profile=profile)
+        batch = 2 if all(value.shape for value in graph.outputs) else 1
+        hwsim.run(graph, hwsim.random_inputs(graph, batch), profile=profile)
     except HwsimError as error:
         return "refused", str(error)
     return "ran", ""

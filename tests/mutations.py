@@ -270,7 +270,7 @@ def _all_of_attribute(choice: Choice, model: onnx.ModelProto) -> None:
 def _retype_attribute(choice: Choice, model: onnx.ModelProto) -> None:
     found = [attribute for made in model.graph.node for attribute in made.attribute]
     if found:
-        choice.pick(found).type = choice.slot % 16
+        choice.pick(found).type = choice.slot % 15
 
 
 def _drop_attribute(choice: Choice, model: onnx.ModelProto) -> None:
