@@ -7,7 +7,7 @@ from types import MappingProxyType
 
 from hwsim.batch import batch_size, entries, joined, with_batch
 from hwsim.errors import GraphError, HwsimError
-from hwsim.graph import Graph
+from hwsim.graph import Graph, Node
 from hwsim.ops import Op
 from hwsim.profile import NumericProfile
 from hwsim.verify import verify
@@ -156,6 +156,19 @@ def _refuse_unkernelled(graph: Graph) -> None:
                 f"node {node.name!r}: operator of an integer graph must be one of {known}, "
                 f"not {node.op.value}"
             )
+        _refuse_hybrid(graph, node)
+
+
+def _refuse_hybrid(graph: Graph, node: Node) -> None:
+    """Refuse integer weights on float activations: a runtime quantizes those as it goes."""
+    if node.op not in (Op.CONV_2D, Op.DEPTHWISE_CONV_2D, Op.FULLY_CONNECTED, Op.MATMUL):
+        return
+    x, weights = (graph.values[name] for name in node.inputs[:2])
+    if x.is_float and weights.quant is not None:
+        raise GraphError(
+            f"node {node.name!r} ({node.op.value}): input must hold integer codes like the "
+            f"weights, not {x.dtype}; hybrid operators do not run"
+        )
 
 
 def _refuse_wide(graph: Graph, profile: NumericProfile) -> None:
