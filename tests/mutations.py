@@ -333,7 +333,7 @@ def _constant_value(choice: Choice, model: onnx.ModelProto) -> None:
     if found:
         tensor = choice.pick(found)
         count = len(tensor.raw_data) // 8
-        data = np.frombuffer(tensor.raw_data, np.int64).copy()
+        data = np.frombuffer(tensor.raw_data[: 8 * count], np.int64).copy()
         if count:
             data[choice.slot % count] = choice.value
         tensor.raw_data = data.tobytes()
