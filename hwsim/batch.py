@@ -38,6 +38,32 @@ def with_batch(graph: Graph, batch: int) -> Graph | None:
         return None
 
 
+def batch_size(graph: Graph, inputs: Mapping[str, NDArray[Any]]) -> tuple[int, int]:
+    """Return (first axis of the graph's first input that has one, the same of the arrays)."""
+    for value in graph.inputs:
+        if value.shape:
+            return value.shape[0], inputs[value.name].shape[0]
+    return 1, 1
+
+
+def entries(
+    graph: Graph, inputs: Mapping[str, NDArray[Any]], start: int, stop: int
+) -> dict[str, NDArray[Any]]:
+    """Return entries start to stop of the first input, and their share of every other one.
+
+    Inputs need not have one first axis; each is then a whole multiple of its own.
+    """
+    own = batch_size(graph, inputs)[0]
+    part = {}
+    for value in graph.inputs:
+        array = inputs[value.name]
+        if value.shape:
+            rows = value.shape[0]
+            array = array[start * rows // own : stop * rows // own]
+        part[value.name] = np.asarray(array, order="C")
+    return part
+
+
 def joined(parts: Sequence[Mapping[str, NDArray[Any]]]) -> dict[str, NDArray[Any]]:
     """Return the values of consecutive batches, joined along the first axis.
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hwsim.batch import joined, with_batch
+from hwsim.batch import batch_size, entries, joined, with_batch
 from hwsim.errors import GraphError, HwsimError
 from hwsim.graph import Graph, Node
 from hwsim.ops import (
@@ -250,13 +250,16 @@ def check_floats(graph: Graph) -> None:
     """Refuse a graph that holds anything but floats.
 
     Raises:
-        GraphError: If a value holds integers, quantized or not.
+        GraphError: If a value holds integers, quantized or not, or a node makes or reads them.
     """
     if not graph.is_float:
         raise GraphError(f"graph {graph.name!r} must hold floats, not quantized codes")
     for value in graph.values.values():
         if not value.is_float:
             raise GraphError(f"value {value.name!r} must hold floats, not {value.dtype}")
+    for node in graph.nodes:
+        if node.op not in RULES:
+            raise GraphError(f"node {node.name!r} ({node.op.value}) must not stand among floats")
 
 
 def evaluate(
@@ -306,8 +309,7 @@ def batches_of(
 
     A graph that cannot change its batch is run at its own.
     """
-    own = graph.inputs[0].shape[0] if graph.inputs[0].shape else 1
-    total = next(iter(inputs.values())).shape[0] if graph.inputs[0].shape else 1
+    own, total = batch_size(graph, inputs)
     if with_batch(graph, size) is None:
         size = own
     cut = []
@@ -315,7 +317,7 @@ def batches_of(
         stop = min(start + size, total)
         batched = with_batch(graph, stop - start) if stop - start != own else graph
         assert batched is not None
-        cut.append((batched, {name: array[start:stop] for name, array in inputs.items()}))
+        cut.append((batched, entries(graph, inputs, start, stop)))
     return cut
 
 

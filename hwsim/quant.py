@@ -174,6 +174,9 @@ def symmetric_scale(magnitude: float, dtype: IntType) -> float:
     return magnitude / max(dtype.max, 1) if magnitude > 0 else 1.0
 
 
+_LARGEST = 2.0**52  # far beyond the codes of any activation, and exact in float64
+
+
 def quantize_array(
     reals: NDArray[np.floating], dtype: IntType, params: QuantParams, rounding: Rounding
 ) -> NDArray[np.integer]:
@@ -192,8 +195,9 @@ def quantize_array(
         raise QuantizationError("values to quantize must be finite, not NaN or infinite")
     scale, zero_point = params.broadcast(reals.ndim)
     # The quotient is rounded in the precision of the reals, as runtimes divide; the rest is exact.
-    with np.errstate(over="ignore", under="ignore"):  # the clamp below is for infinity, too
+    with np.errstate(over="ignore", under="ignore"):
         exact = (reals / scale.astype(reals.dtype)).astype(np.float64)
+    exact = np.clip(exact, -_LARGEST, _LARGEST)
     if rounding is Rounding.HALF_EVEN:
         codes = np.rint(exact)
     elif rounding is Rounding.HALF_AWAY:

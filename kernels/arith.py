@@ -122,7 +122,7 @@ def scale(acc: int, rule: int, multiplier: int, right_shift: int, real: float) -
 def requantize(acc: int, scaling: Scaling, channel: int) -> int:
     """Return the output code of one accumulator."""
     scaled = scale(
-        acc,
+        widen(acc),
         scaling.rule,
         scaling.multiplier[channel],
         scaling.right_shift[channel],

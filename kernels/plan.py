@@ -5,11 +5,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from types import MappingProxyType
 
-import numpy as np
-
-from hwsim.batch import joined, with_batch
+from hwsim.batch import batch_size, entries, joined, with_batch
 from hwsim.errors import GraphError, HwsimError
-from hwsim.graph import Graph
+from hwsim.graph import Graph, Node
 from hwsim.ops import Op
 from hwsim.profile import NumericProfile
 from hwsim.verify import verify
@@ -158,6 +156,19 @@ def _refuse_unkernelled(graph: Graph) -> None:
                 f"node {node.name!r}: operator of an integer graph must be one of {known}, "
                 f"not {node.op.value}"
             )
+        _refuse_hybrid(graph, node)
+
+
+def _refuse_hybrid(graph: Graph, node: Node) -> None:
+    """Refuse integer weights on float activations: a runtime quantizes those as it goes."""
+    if node.op not in (Op.CONV_2D, Op.DEPTHWISE_CONV_2D, Op.FULLY_CONNECTED, Op.MATMUL):
+        return
+    x, weights = (graph.values[name] for name in node.inputs[:2])
+    if x.is_float and weights.quant is not None:
+        raise GraphError(
+            f"node {node.name!r} ({node.op.value}): input must hold integer codes like the "
+            f"weights, not {x.dtype}; hybrid operators do not run"
+        )
 
 
 def _refuse_wide(graph: Graph, profile: NumericProfile) -> None:
@@ -193,9 +204,8 @@ def execute(
         keep_all: Return every activation instead of the outputs.
         progress: Called with the entries of each finished chunk.
     """
-    own = graph.inputs[0].shape[0] if graph.inputs[0].shape else 1
-    total = next(iter(inputs.values())).shape[0] if graph.inputs[0].shape else 1
-    size = own
+    own, total = batch_size(graph, inputs)
+    size, whole = own, graph
     if total > own:
         larger = with_batch(graph, min(CHUNK, total))
         if larger is not None:
@@ -207,13 +217,12 @@ def execute(
     def chunk(start: int) -> dict[str, Array]:
         # The last chunk is moved back to be full: its first entries are computed again and cut.
         first = min(start, total - size)
-        part = {
-            name: np.asarray(array[first : first + size], order="C")
-            for name, array in inputs.items()
-        }
+        part = entries(whole, inputs, first, first + size)
         made = plan.run(part, keep_all=keep_all)
         if progress is not None:
             progress(first + size - start)
+        if start == first:
+            return made
         return {name: array[start - first :] for name, array in made.items()}
 
     starts = range(0, total, size)

@@ -1,7 +1,7 @@
 """Reader of float ONNX files: glue folded, images turned to NHWC, a validated float Graph."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +68,17 @@ def read_onnx(data: bytes, path: Path) -> Graph:
     return _finish(builder, path, data, inputs, outputs, model)
 
 
+def _texts(graph: onnx.GraphProto) -> Iterator[object]:
+    """Yield all that a graph names; protobuf hands out bytes where a string is no UTF-8."""
+    for node in graph.node:
+        yield from (node.op_type, node.name, node.domain, *node.input, *node.output)
+        yield from (attribute.name for attribute in node.attribute)
+    for info in (*graph.input, *graph.output):
+        yield info.name
+        yield from (dim.dim_param for dim in info.type.tensor_type.shape.dim)
+    yield from (tensor.name for tensor in graph.initializer)
+
+
 def _read_border(builder: Builder, graph: onnx.GraphProto) -> tuple[str, ...]:
     """File initializers and graph inputs; return the names of those that the caller gives."""
     for initializer in graph.initializer:
@@ -112,6 +123,8 @@ def _parse(data: bytes, path: Path) -> onnx.ModelProto:
         raise FormatError(f"{path.name}: file must be an ONNX model; it does not parse") from error
     if not model.graph.node:
         raise FormatError(f"{path.name}: file must be an ONNX model with nodes, not an empty one")
+    if not all(isinstance(text, str) for text in _texts(model.graph)):
+        raise FormatError(f"{path.name}: every name must be UTF-8; one is not")
     if len(model.graph.output) > MAX_OUTPUTS:
         raise FormatError(
             f"{path.name}: outputs must be at most {MAX_OUTPUTS}, not {len(model.graph.output)}"

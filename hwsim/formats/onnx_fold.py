@@ -141,4 +141,5 @@ def _range_size(given: Sequence[NDArray[Any]]) -> int:
     if not all(math.isfinite(number) for number in numbers) or numbers[2] == 0:
         raise FormatError("start, limit and delta must be finite numbers, delta not 0")
     start, limit, delta = numbers
-    return max(math.ceil((limit - start) / delta), 0)
+    steps = (limit - start) / delta
+    return max(math.ceil(steps), 0) if abs(steps) <= MAX_FOLDED else MAX_FOLDED + 1

@@ -46,6 +46,16 @@ from hwsim.quant import FLOAT32
 MAX_INTS = 256  # the pieces of a Split; all else needs two for each axis
 
 
+def _as_float32(name: str, array: NDArray[Any]) -> NDArray[np.float32]:
+    if array.dtype.kind != "f":
+        raise FormatError(f"operand {shown(name)!r} must be a float, not {array.dtype}")
+    with np.errstate(over="ignore"):
+        data = np.array(array, np.float32)
+    if not np.isfinite(data).all():
+        raise FormatError(f"operand {shown(name)!r} must be finite, not NaN or infinite")
+    return data
+
+
 @dataclass
 class Builder:
     """What has been read so far.
@@ -145,6 +155,7 @@ class Builder:
 
     def literal(self, name: str, array: NDArray[Any]) -> str:
         """File a constant made of others; return its name, with a mark where that is taken."""
+        array = _as_float32(name, array)
         while name in self.constants or not self._holds(name, array):
             name += "'"
         if name not in self.values:
@@ -154,17 +165,10 @@ class Builder:
     def _holds(self, name: str, array: NDArray[Any]) -> bool:
         """Whether a name is free, or stands for that very constant."""
         found = self.values.get(name)
-        return found is None or (
-            found.data is not None and np.array_equal(found.data, array.astype(np.float32))
-        )
+        return found is None or (found.data is not None and np.array_equal(found.data, array))
 
     def _file(self, name: str, array: NDArray[Any]) -> None:
-        if array.dtype.kind != "f":
-            raise FormatError(f"operand {shown(name)!r} must be a float, not {array.dtype}")
-        with np.errstate(over="ignore"):
-            data = np.array(array, np.float32)
-        if not np.isfinite(data).all():
-            raise FormatError(f"operand {shown(name)!r} must be finite, not NaN or infinite")
+        data = _as_float32(name, array)
         self.values[name] = Value(name, data.shape, FLOAT32, data=data)
 
     def emit(self, op: Op, attrs: Attrs, inputs: Sequence[str], outputs: Sequence[str]) -> None:
@@ -368,6 +372,12 @@ def _gelu(b: Builder, node: onnx.NodeProto, names: Names) -> None:
     b.emit(Op.GELU, GeluAttrs(mode == "tanh"), (b.operand(names[0]),), (node.output[0],))
 
 
+def _scaled(array: NDArray[Any], factor: float) -> NDArray[Any]:
+    """Return a product that is refused where it is filed if it is not finite."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        return np.asarray(np.ascontiguousarray(array) * np.float32(factor))
+
+
 def _gemm(b: Builder, node: onnx.NodeProto, names: Names) -> None:
     attrs = b.attributes(node)
     if attrs.get("transA", 0):
@@ -378,14 +388,14 @@ def _gemm(b: Builder, node: onnx.NodeProto, names: Names) -> None:
     rows = weights if attrs.get("transB", 0) else weights.T
     alpha, beta = float(attrs.get("alpha", 1.0)), float(attrs.get("beta", 1.0))
     out = node.output[0]
-    scaled = np.ascontiguousarray(rows) * np.float32(alpha)
+    scaled = _scaled(rows, alpha)
     inputs = [b.operand(names[0]), b.literal(f"{out}/weights", scaled)]
     bias = b.optional(names, 2, "bias")
     if bias is not None:
         if bias.size not in (1, rows.shape[0]) or bias.shape[-1:] not in ((), (bias.size,)):
             raise FormatError(f"bias must have shape ({rows.shape[0]},), not {bias.shape}")
         full = np.broadcast_to(bias.ravel(), (rows.shape[0],))
-        inputs.append(b.literal(f"{out}/bias", full * np.float32(beta)))
+        inputs.append(b.literal(f"{out}/bias", _scaled(full, beta)))
     b.emit(Op.FULLY_CONNECTED, FullyConnectedAttrs(), inputs, (out,))
 
 

@@ -5,7 +5,7 @@ A reader may then trust that required inputs and attributes are there and have t
 
 import math
 from collections import Counter
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import onnx
@@ -68,8 +68,8 @@ def _check_attribute(attribute: AttributeProto, schema: defs.OpSchema) -> None:
     if name not in schema.attributes:
         known = ", ".join(schema.attributes) or "none"
         raise FormatError(f"attribute must be one of {known}, not {shown(name)!r}")
-    # onnx's enum converts to int at run time; its annotation does not say so.
-    wanted = int(cast(Any, schema.attributes[name].type))
+    kind: Any = schema.attributes[name].type  # an enumeration that its stub gives no number
+    wanted = int(kind)
     if attribute.type != wanted:
         kinds = AttributeProto.AttributeType
         given = kinds.Name(attribute.type) if attribute.type in kinds.values() else attribute.type

@@ -129,7 +129,8 @@ def _read_tensors(buffer: Buffer, model: Record, subgraph: Record) -> list[Tenso
     taken: set[str] = set()
     for index, record in enumerate(subgraph.records(SubGraphSlot.TENSORS)):
         # Names need not be unique, nor present, in a file; a graph's are both.
-        name = record.text(TensorSlot.NAME) or f"tensor_{index}"
+        text = record.text(TensorSlot.NAME) or f"tensor_{index}"
+        name = "".join(letter if letter.isprintable() else "?" for letter in text)
         name = name if name not in taken else f"{name}#{index}"
         while name in taken:
             name += "'"
@@ -139,7 +140,7 @@ def _read_tensors(buffer: Buffer, model: Record, subgraph: Record) -> list[Tenso
         except HwsimError as error:
             if str(error).startswith(buffer.name):
                 raise
-            raise GraphError(f"{buffer.name}: tensor {index} ({name!r}): {error}") from error
+            raise GraphError(f"{buffer.name}: tensor {index} ({shown(name)!r}): {error}") from error
     return tensors
 
 
