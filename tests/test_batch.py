@@ -47,7 +47,7 @@ def test_integers_do_not_depend_on_batch_or_threads(family: str, seed: int) -> N
     feed = samples(graph, 64, seed)
     made = quantize(graph, calibrate(graph, feed), 4)
     expected = [trace(made, {k: a[i : i + 1] for k, a in feed.items()}) for i in range(64)]
-    for batch in (1, 7, 64):
+    for batch in (1, 7, 13, 64):  # 13: the last chunk of 8 is moved back
         larger = with_batch(made, batch)
         assert larger is not None
         for threads in (1, 2):
