@@ -113,7 +113,8 @@ def _clipped(
         if total == 0:
             cut[name] = (low, high)
             continue
-        share = np.cumsum(counts[name]) / total
-        edge = reach[name] * (int(np.searchsorted(share, percentile / 100)) + 1) / _BINS
+        # Whole numbers: 999 of 1000 is not below 99.9 %, as the quotients' last bits would say.
+        hundredfold = 100 * np.cumsum(counts[name])
+        edge = reach[name] * (int(np.searchsorted(hundredfold, percentile * total)) + 1) / _BINS
         cut[name] = (max(low, -edge), min(high, edge))
     return cut

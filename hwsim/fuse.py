@@ -1,6 +1,7 @@
 """Passes that bring a float graph into the shape that a datapath executes.
 
-Every pass keeps the function that the graph computes, and the names of the values that it keeps.
+Every pass keeps the function that the graph computes, and the names of the values that it keeps;
+`fold_factors` alone scales some of them.
 """
 
 import math
@@ -193,7 +194,10 @@ def _positive_factor(graph: Graph, node: Node) -> tuple[str, float] | None:
 
 
 def fold_factors(graph: Graph) -> Graph:
-    """Fold products with a positive number into a matmul, linear operator or softmax nearby."""
+    """Fold products with a positive number into a matmul, linear operator or softmax nearby.
+
+    Values between a product and where it is folded keep their names, but are scaled.
+    """
     return _to_fixpoint(graph, _fold_one_factor)
 
 

@@ -163,7 +163,7 @@ def weight_format(
     dtype = IntType(bits)
     rows = np.moveaxis(np.asarray(weights, np.float64), axis, 0).reshape(weights.shape[axis], -1)
     magnitudes = np.abs(rows).max(axis=1)
-    scales = magnitudes / dtype.max
+    scales = magnitudes / max(dtype.max, 1)  # as symmetric_scale: one-bit codes are {-1, 0}
     if bias is not None:
         scales = np.maximum(scales, np.abs(bias) / (input_scale * _BIAS_LIMIT))
     alive = scales[scales > 0]

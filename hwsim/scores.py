@@ -50,6 +50,10 @@ def sensitivity(
     """
     if method not in METHODS:
         raise InputError(f"sensitivity method must be one of {', '.join(METHODS)}, not {method!r}")
+    if batch < 1:
+        raise InputError(f"batch must be 1 or more, not {batch}")
+    if not options:
+        raise InputError("options must hold at least one choice of bits, not none")
     parts = partition(graph)
     arrays = checked_inputs(parts.graph, data, None)
     bounds = calibrate(graph, arrays) if ranges is None else ranges

@@ -12,13 +12,15 @@ from hwsim.calibration import calibrate
 from hwsim.graph import Graph, rebuild
 from hwsim.kernels.elementwise import rescale
 from hwsim.kernels.plan import execute
-from hwsim.kernels.scaling import fixed_scaling
-from hwsim.partition import partition
+from hwsim.kernels.scaling import Site, fixed_scaling, product_scaling
+from hwsim.ops import Activation, MatMulAttrs
+from hwsim.partition import CHOOSING, partition
 from hwsim.profile import PROFILES, Requant
 from hwsim.quant import IntType, QuantParams
 from hwsim.quantizer import quantize
 from tests.float_graphs import FAMILIES, random_bits, samples
 from tests.oracle import hawq
+from tests.oracle.arith import f32_mul, quantize_multiplier
 
 HAWQ = PROFILES["hawq"]
 SEEDS = 12
@@ -125,3 +127,25 @@ def test_dyadic_product_equals_hawq_v3() -> None:
         assert np.array_equal(made[:, k], hawq_v3(accs[:, k], ratio)), ratio
     assert np.array_equal(2 * hawq_v3(accs[:, 3], ratios[3]) % 4, np.zeros(6000))  # all to even
     assert made.size >= 10**6
+
+
+@pytest.mark.parametrize("family", ["chain", "residual", "transformer"])
+def test_multipliers_are_those_of_a_float32_product(family: str) -> None:
+    """A float64 product differs in the multiplier's last bits, which few codes would show."""
+    graph = quantized(family, 0)
+    compared = 0
+    for node in graph.nodes:
+        out = graph.values[node.outputs[0]]
+        if node.op not in CHOOSING or out.dtype.bits == 32:
+            continue
+        x, weights = (graph.values[name] for name in node.inputs[:2])
+        assert x.quant is not None and weights.quant is not None and out.quant is not None
+        gain = node.attrs.scale if isinstance(node.attrs, MatMulAttrs) else 1.0
+        channels = len(weights.quant.scale)
+        made = product_scaling(Site(graph, node, HAWQ), Activation.NONE, channels)
+        for c, scale in enumerate(weights.quant.scale):
+            ratio = f32_mul(x.quant.scale[0], scale) * gain / out.quant.scale[0]
+            multiplier, left = quantize_multiplier(ratio)
+            assert (made.multiplier[c], made.right_shift[c]) == (multiplier, -left)
+            compared += 1
+    assert compared > 10
