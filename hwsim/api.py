@@ -136,7 +136,7 @@ def run(
         graph: An integer graph, or a float graph with profile "float".
         inputs: Arrays by input name, or one array; codes in the input's own type, or floats,
             which are quantized with the input's own parameters. The batch may be any multiple of
-            the graph's.
+            the graph's; results are joined along their first axis.
         profile: Name of the arithmetic; the graph's own unless given.
         threads: Parts of the batch computed at a time; the result does not depend on it.
         progress: Called with the number of inputs finished.
