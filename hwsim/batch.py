@@ -7,21 +7,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hwsim.errors import GraphError, InputError
-from hwsim.graph import Graph, Node, Value
-from hwsim.ops import (
-    OPS,
+from hwsim.attributes import (
     Attrs,
     ConcatAttrs,
     FullyConnectedAttrs,
     MeanAttrs,
-    Op,
     PadAttrs,
     ReshapeAttrs,
     SliceAttrs,
     SplitAttrs,
     TransposeAttrs,
 )
+from hwsim.errors import GraphError, InputError
+from hwsim.graph import Graph, Node, Value
+from hwsim.ops import OPS, Op
 
 
 def with_batch(graph: Graph, batch: int) -> Graph | None:

@@ -7,10 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hwsim.batch import batch_size, entries, joined, with_batch
-from hwsim.errors import GraphError, HwsimError
-from hwsim.graph import Graph, Node
-from hwsim.ops import (
+from hwsim.attributes import (
     Activation,
     ClipAttrs,
     ConcatAttrs,
@@ -22,7 +19,6 @@ from hwsim.ops import (
     MatMulAttrs,
     MeanAttrs,
     NormAttrs,
-    Op,
     PadAttrs,
     PoolAttrs,
     ReshapeAttrs,
@@ -31,6 +27,10 @@ from hwsim.ops import (
     SplitAttrs,
     TransposeAttrs,
 )
+from hwsim.batch import batch_size, entries, joined, with_batch
+from hwsim.errors import GraphError, HwsimError
+from hwsim.graph import Graph, Node
+from hwsim.ops import Op
 
 Tensor = Any  # a torch.Tensor; torch is an extra, and its own stubs are partly untyped
 Tensors = dict[str, Tensor]

@@ -11,8 +11,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from hwsim.graph import Graph, Node, Value, rebuild
-from hwsim.ops import (
+from hwsim.attributes import (
     Activation,
     Attrs,
     ConvAttrs,
@@ -21,9 +20,10 @@ from hwsim.ops import (
     GeluAttrs,
     MatMulAttrs,
     NormAttrs,
-    Op,
     SoftmaxAttrs,
 )
+from hwsim.graph import Graph, Node, Value, rebuild
+from hwsim.ops import Op
 from hwsim.quant import FLOAT32
 
 LINEAR = frozenset({Op.CONV_2D, Op.DEPTHWISE_CONV_2D, Op.FULLY_CONNECTED})

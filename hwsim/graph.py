@@ -10,9 +10,11 @@ from types import MappingProxyType
 import numpy as np
 from numpy.typing import NDArray
 
+from hwsim.attributes import Attrs, Shape
 from hwsim.errors import GraphError, HwsimError
-from hwsim.ops import MAX_AXES, MAX_ELEMENTS, OPS, Attrs, Op, Shape
+from hwsim.ops import OPS, Op
 from hwsim.quant import DType, FloatType, IntType, QuantParams, fits
+from hwsim.shapes import MAX_AXES, MAX_ELEMENTS
 
 MAX_NAME = 1024
 

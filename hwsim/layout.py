@@ -4,12 +4,10 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from hwsim.graph import Graph, Node, Value, rebuild
-from hwsim.ops import (
+from hwsim.attributes import (
     Attrs,
     ConcatAttrs,
     MeanAttrs,
-    Op,
     PadAttrs,
     ReshapeAttrs,
     Shape,
@@ -17,6 +15,8 @@ from hwsim.ops import (
     SplitAttrs,
     TransposeAttrs,
 )
+from hwsim.graph import Graph, Node, Value, rebuild
+from hwsim.ops import Op
 
 # Marks a value that is the file's tensor in another axis order.
 SUFFIX = "/nhwc"

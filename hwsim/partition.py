@@ -9,11 +9,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from hwsim.attributes import ConvAttrs, MatMulAttrs
 from hwsim.batch import with_batch
 from hwsim.errors import InputError
 from hwsim.fuse import LINEAR, MOVES, accumulator_values, fuse
 from hwsim.graph import Graph, Node
-from hwsim.ops import OPS, ConvAttrs, MatMulAttrs, Op
+from hwsim.ops import OPS, Op
 from hwsim.quant import IntType
 from hwsim.tables import Option
 from hwsim.workload import Layer, Tensor, Unit, Work

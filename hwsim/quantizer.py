@@ -13,13 +13,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hwsim.attributes import PadAttrs
 from hwsim.calibration import Ranges
 from hwsim.errors import QuantizationError
 from hwsim.fuse import LINEAR, MOVES
 from hwsim.graph import Graph, Node, Value, rebuild
 from hwsim.multiplier import float32_product
 from hwsim.norm import FRACTION_BITS
-from hwsim.ops import Op, PadAttrs
+from hwsim.ops import Op
 from hwsim.partition import WIDE_BITS, Bits, Partition, partition, selection_of
 from hwsim.quant import (
     INT32,

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from hwsim.attributes import MatMulAttrs, MeanAttrs, PoolAttrs
 from hwsim.errors import GraphError
 from hwsim.graph import Graph, Node, Value
-from hwsim.ops import MatMulAttrs, MeanAttrs, Op, PoolAttrs
+from hwsim.ops import Op
 from hwsim.profile import NumericProfile
 from hwsim.quant import IntType
 

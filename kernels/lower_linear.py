@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hwsim.attributes import Activation, ConvAttrs, FullyConnectedAttrs, MatMulAttrs
 from hwsim.graph import Value
-from hwsim.ops import Activation, ConvAttrs, FullyConnectedAttrs, MatMulAttrs
 from hwsim.verify import centered_weights
 
 from .conv import batched_matmul, conv_2d, depthwise_conv_2d, fully_connected

@@ -4,9 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from hwsim.graph import Value
-from hwsim.multiplier import float32_product, float32_quotient
-from hwsim.ops import (
+from hwsim.attributes import (
     Activation,
     ConcatAttrs,
     PadAttrs,
@@ -15,6 +13,8 @@ from hwsim.ops import (
     SplitAttrs,
     TransposeAttrs,
 )
+from hwsim.graph import Value
+from hwsim.multiplier import float32_product, float32_quotient
 from hwsim.quant import IntType
 
 from .lower_linear import Array, Step

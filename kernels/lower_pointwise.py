@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hwsim.attributes import Activation, FusedAttrs, GeluAttrs, LeakyReluAttrs
 from hwsim.graph import Value
 from hwsim.multiplier import float32_product, float32_quotient
-from hwsim.ops import Activation, FusedAttrs, GeluAttrs, LeakyReluAttrs, Op
+from hwsim.ops import Op
 from hwsim.profile import AddRule, HardSwishRule, Requant
 from hwsim.quant import dequantize_array, quantize_array
 

@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from hwsim.attributes import MeanAttrs, NormAttrs, PoolAttrs, SoftmaxAttrs
 from hwsim.multiplier import quantize_multiplier
 from hwsim.norm import FRACTION_BITS, epsilon_code
-from hwsim.ops import MeanAttrs, NormAttrs, Op, PoolAttrs, SoftmaxAttrs
+from hwsim.ops import Op
 from hwsim.profile import AverageRule, Requant
 
 from .lower_linear import Array, Step

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hwsim.attributes import Activation, MatMulAttrs
 from hwsim.errors import GraphError, QuantizationError
 from hwsim.graph import Graph, Node, Value
 from hwsim.multiplier import (
@@ -16,7 +17,7 @@ from hwsim.multiplier import (
     float32_quotient,
     quantize_multiplier,
 )
-from hwsim.ops import Activation, MatMulAttrs, Op
+from hwsim.ops import Op
 from hwsim.profile import NumericProfile, Requant, ScaleProduct
 from hwsim.quant import IntType
 

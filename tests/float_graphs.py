@@ -5,9 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from hwsim.graph import Graph, Node, Value
-from hwsim.ops import (
-    OPS,
+from hwsim.attributes import (
     Activation,
     Attrs,
     ConcatAttrs,
@@ -20,7 +18,6 @@ from hwsim.ops import (
     MeanAttrs,
     NoAttrs,
     NormAttrs,
-    Op,
     PadAttrs,
     PoolAttrs,
     ReshapeAttrs,
@@ -29,6 +26,8 @@ from hwsim.ops import (
     SplitAttrs,
     TransposeAttrs,
 )
+from hwsim.graph import Graph, Node, Value
+from hwsim.ops import OPS, Op
 from hwsim.quant import FLOAT32
 
 NO = NoAttrs()

@@ -4,16 +4,12 @@ import numpy as np
 import pytest
 
 from hwsim.api import trace
-from hwsim.batch import with_batch
-from hwsim.calibration import calibrate
-from hwsim.graph import Graph
-from hwsim.ops import (
+from hwsim.attributes import (
     ConcatAttrs,
     FullyConnectedAttrs,
     FusedAttrs,
     MatMulAttrs,
     MeanAttrs,
-    Op,
     PadAttrs,
     ReshapeAttrs,
     SliceAttrs,
@@ -21,6 +17,10 @@ from hwsim.ops import (
     SplitAttrs,
     TransposeAttrs,
 )
+from hwsim.batch import with_batch
+from hwsim.calibration import calibrate
+from hwsim.graph import Graph
+from hwsim.ops import Op
 from hwsim.quantizer import quantize
 from tests.float_graphs import FAMILIES, Maker, samples
 

@@ -5,11 +5,12 @@ import numpy as np
 import pytest
 
 from hwsim.api import trace
+from hwsim.attributes import FusedAttrs
 from hwsim.calibration import calibrate
 from hwsim.errors import InputError
 from hwsim.fuse import fuse
 from hwsim.graph import Graph
-from hwsim.ops import FusedAttrs, Op
+from hwsim.ops import Op
 from tests.float_graphs import FAMILIES, Maker, samples
 
 BINS = 8192

@@ -4,6 +4,18 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from hwsim.attributes import (
+    Activation,
+    FusedAttrs,
+    MatMulAttrs,
+    MeanAttrs,
+    NoAttrs,
+    NormAttrs,
+    ReshapeAttrs,
+    SliceAttrs,
+    SoftmaxAttrs,
+    TransposeAttrs,
+)
 from hwsim.floats import run_floats
 from hwsim.fuse import (
     PASSES,
@@ -16,19 +28,7 @@ from hwsim.fuse import (
     fuse_clamps,
 )
 from hwsim.graph import Graph
-from hwsim.ops import (
-    Activation,
-    FusedAttrs,
-    MatMulAttrs,
-    MeanAttrs,
-    NoAttrs,
-    NormAttrs,
-    Op,
-    ReshapeAttrs,
-    SliceAttrs,
-    SoftmaxAttrs,
-    TransposeAttrs,
-)
+from hwsim.ops import Op
 from tests.float_graphs import FAMILIES, Maker, samples
 
 PLAIN = FusedAttrs()

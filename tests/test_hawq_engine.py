@@ -8,12 +8,12 @@ import pytest
 
 from hwsim import networks
 from hwsim.api import load
+from hwsim.attributes import Activation, MatMulAttrs
 from hwsim.calibration import calibrate
 from hwsim.graph import Graph, rebuild
 from hwsim.kernels.elementwise import rescale
 from hwsim.kernels.plan import execute
 from hwsim.kernels.scaling import Site, fixed_scaling, product_scaling
-from hwsim.ops import Activation, MatMulAttrs
 from hwsim.partition import CHOOSING, partition
 from hwsim.profile import PROFILES, Requant
 from hwsim.quant import IntType, QuantParams

@@ -7,21 +7,20 @@ import pytest
 
 from hwsim import networks
 from hwsim.api import load
-from hwsim.batch import with_batch
-from hwsim.calibration import calibrate
-from hwsim.graph import Graph
-from hwsim.ops import (
-    OPS,
+from hwsim.attributes import (
     Activation,
     FusedAttrs,
     MatMulAttrs,
     MeanAttrs,
     NoAttrs,
-    Op,
     PadAttrs,
     SliceAttrs,
     SoftmaxAttrs,
 )
+from hwsim.batch import with_batch
+from hwsim.calibration import calibrate
+from hwsim.graph import Graph
+from hwsim.ops import OPS, Op
 from hwsim.partition import FREE_BITS, WIDE_BITS, partition, workload
 from hwsim.quantizer import quantize
 from hwsim.tables import Option

@@ -6,12 +6,7 @@ import numpy as np
 import pytest
 
 from hwsim.api import run
-from hwsim.calibration import Ranges, calibrate
-from hwsim.errors import GraphError, HwsimError, InputError, QuantizationError
-from hwsim.fuse import LINEAR, MOVES
-from hwsim.graph import Graph
-from hwsim.kernels.plan import execute
-from hwsim.ops import (
+from hwsim.attributes import (
     Activation,
     ConcatAttrs,
     ConvAttrs,
@@ -21,10 +16,15 @@ from hwsim.ops import (
     MatMulAttrs,
     MeanAttrs,
     NormAttrs,
-    Op,
     PadAttrs,
     SoftmaxAttrs,
 )
+from hwsim.calibration import Ranges, calibrate
+from hwsim.errors import GraphError, HwsimError, InputError, QuantizationError
+from hwsim.fuse import LINEAR, MOVES
+from hwsim.graph import Graph
+from hwsim.kernels.plan import execute
+from hwsim.ops import Op
 from hwsim.partition import partition
 from hwsim.profile import PROFILES
 from hwsim.quant import IntType

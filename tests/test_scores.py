@@ -8,12 +8,13 @@ import torch
 
 from hwsim import networks
 from hwsim.api import load
+from hwsim.attributes import FullyConnectedAttrs
 from hwsim.calibration import Ranges, calibrate
 from hwsim.errors import InputError
 from hwsim.floats import constants, evaluate, run_floats
 from hwsim.fuse import LINEAR
 from hwsim.graph import Graph
-from hwsim.ops import FullyConnectedAttrs, Op
+from hwsim.ops import Op
 from hwsim.partition import partition
 from hwsim.scores import sensitivity
 from hwsim.tables import Option

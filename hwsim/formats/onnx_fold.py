@@ -17,7 +17,7 @@ from onnx.reference import ReferenceEvaluator
 
 from hwsim.errors import FormatError, shown
 from hwsim.formats.onnx_schema import array_of, attributes_of
-from hwsim.ops import MAX_AXES, broadcast_shape
+from hwsim.shapes import MAX_AXES, broadcast_shape
 
 MAX_FOLDED = 1 << 26
 

@@ -13,12 +13,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from hwsim.errors import FormatError, GraphError, shown
-from hwsim.formats.onnx_schema import attributes_of
-from hwsim.graph import Node, Value
-from hwsim.layout import SUFFIX
-from hwsim.ops import (
-    OPS,
+from hwsim.attributes import (
     Attrs,
     ClipAttrs,
     ConcatAttrs,
@@ -31,7 +26,6 @@ from hwsim.ops import (
     MeanAttrs,
     NoAttrs,
     NormAttrs,
-    Op,
     PadAttrs,
     PoolAttrs,
     ReshapeAttrs,
@@ -39,9 +33,14 @@ from hwsim.ops import (
     SoftmaxAttrs,
     SplitAttrs,
     TransposeAttrs,
-    broadcast_shape,
 )
+from hwsim.errors import FormatError, GraphError, shown
+from hwsim.formats.onnx_schema import attributes_of
+from hwsim.graph import Node, Value
+from hwsim.layout import SUFFIX
+from hwsim.ops import OPS, Op
 from hwsim.quant import FLOAT32
+from hwsim.shapes import broadcast_shape
 
 MAX_INTS = 256  # the pieces of a Split; all else needs two for each axis
 

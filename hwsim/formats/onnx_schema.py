@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from onnx import AttributeProto, NodeProto, TensorProto, defs, helper, numpy_helper
 
 from hwsim.errors import FormatError, shown
-from hwsim.ops import MAX_AXES
+from hwsim.shapes import MAX_AXES
 
 OLDEST_OPSET = 7
 NEWEST_OPSET = defs.onnx_opset_version()

@@ -29,8 +29,8 @@ from hwsim.formats.tflite_schema import (
     TensorSlot,
 )
 from hwsim.graph import Graph, Node, Origin, Value, rebuild
-from hwsim.ops import MAX_AXES, MAX_ELEMENTS
 from hwsim.quant import FLOAT32, DType, IntType, QuantParams
+from hwsim.shapes import MAX_AXES, MAX_ELEMENTS
 
 IDENTIFIER = b"TFL3"
 _VERSION = 3

@@ -8,12 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hwsim.errors import FormatError
-from hwsim.formats.flatbuffer import Record
-from hwsim.formats.tflite_schema import Padding
-from hwsim.graph import Node, Value
-from hwsim.ops import (
-    MAX_AXES,
+from hwsim.attributes import (
     Activation,
     Attrs,
     ConcatAttrs,
@@ -25,7 +20,6 @@ from hwsim.ops import (
     MatMulAttrs,
     MeanAttrs,
     NoAttrs,
-    Op,
     PadAttrs,
     PoolAttrs,
     ReshapeAttrs,
@@ -34,7 +28,13 @@ from hwsim.ops import (
     SplitAttrs,
     TransposeAttrs,
 )
+from hwsim.errors import FormatError
+from hwsim.formats.flatbuffer import Record
+from hwsim.formats.tflite_schema import Padding
+from hwsim.graph import Node, Value
+from hwsim.ops import Op
 from hwsim.quant import INT8
+from hwsim.shapes import MAX_AXES
 
 
 @dataclass(frozen=True)

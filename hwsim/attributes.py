@@ -1,0 +1,182 @@
+"""What an operator has besides its operands: strides, axes, shapes, fused activations."""
+
+import math
+from dataclasses import dataclass
+from enum import Enum
+
+Shape = tuple[int, ...]
+
+
+class Activation(Enum):
+    """A clamp fused into an operator's output."""
+
+    NONE = "none"
+    RELU = "relu"
+    RELU6 = "relu6"
+    RELU_N1_TO_1 = "relu_n1_to_1"
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """The real interval that the activation clamps to."""
+        return {
+            Activation.NONE: (-math.inf, math.inf),
+            Activation.RELU: (0.0, math.inf),
+            Activation.RELU6: (0.0, 6.0),
+            Activation.RELU_N1_TO_1: (-1.0, 1.0),
+        }[self]
+
+
+@dataclass(frozen=True, slots=True)
+class NoAttrs:
+    """An operator without attributes."""
+
+
+@dataclass(frozen=True, slots=True)
+class ConvAttrs:
+    """A sliding window with weights; padding is (top, left, bottom, right)."""
+
+    stride: tuple[int, int] = (1, 1)
+    dilation: tuple[int, int] = (1, 1)
+    padding: tuple[int, int, int, int] = (0, 0, 0, 0)
+    groups: int = 1
+    activation: Activation = Activation.NONE
+
+
+@dataclass(frozen=True, slots=True)
+class PoolAttrs:
+    """A sliding window without weights; padding is (top, left, bottom, right).
+
+    `count_padding` says whether an average divides by the whole window at the border.
+    """
+
+    kernel: tuple[int, int]
+    stride: tuple[int, int] = (1, 1)
+    padding: tuple[int, int, int, int] = (0, 0, 0, 0)
+    count_padding: bool = False
+    activation: Activation = Activation.NONE
+
+
+@dataclass(frozen=True, slots=True)
+class FusedAttrs:
+    """An elementwise operator with a fused activation."""
+
+    activation: Activation = Activation.NONE
+
+
+@dataclass(frozen=True, slots=True)
+class FullyConnectedAttrs:
+    """y = x Wᵀ + b over the last axis; without `keep_dims` leading axes are flattened."""
+
+    keep_dims: bool = True
+    activation: Activation = Activation.NONE
+
+
+@dataclass(frozen=True, slots=True)
+class MatMulAttrs:
+    """scale * a @ b of two activations; the flags transpose the last two axes first."""
+
+    transpose_a: bool = False
+    transpose_b: bool = False
+    scale: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class MeanAttrs:
+    """Mean over axes, all 0 or more."""
+
+    axes: tuple[int, ...]
+    keep_dims: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SoftmaxAttrs:
+    """Softmax of beta * x over the last axis."""
+
+    beta: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class NormAttrs:
+    """LAYER_NORM over the last axis, or BATCH_NORM per index of the last axis."""
+
+    epsilon: float
+
+
+@dataclass(frozen=True, slots=True)
+class ClipAttrs:
+    """Clamp of real values; a side may be infinite."""
+
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
+class LeakyReluAttrs:
+    """x for x >= 0, alpha * x below."""
+
+    alpha: float
+
+
+@dataclass(frozen=True, slots=True)
+class GeluAttrs:
+    """x * Phi(x), or its tanh form."""
+
+    tanh: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ReshapeAttrs:
+    """The new shape, fully stated."""
+
+    shape: Shape
+
+
+@dataclass(frozen=True, slots=True)
+class TransposeAttrs:
+    """Output axis i is input axis perm[i]."""
+
+    perm: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PadAttrs:
+    """Elements added before and after each axis.
+
+    `value` is a real in a float graph and a code in an integer one; None is real zero.
+    """
+
+    before: tuple[int, ...]
+    after: tuple[int, ...]
+    value: float | int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ConcatAttrs:
+    """The joined axis, 0 or more."""
+
+    axis: int
+    activation: Activation = Activation.NONE
+
+
+@dataclass(frozen=True, slots=True)
+class SliceAttrs:
+    """out[i] = x[start + stride * i] for i < size, per axis; a stride may be negative."""
+
+    starts: tuple[int, ...]
+    strides: tuple[int, ...]
+    sizes: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SplitAttrs:
+    """Pieces of the given sizes along an axis."""
+
+    axis: int
+    sizes: tuple[int, ...]
+
+
+Attrs = (
+    NoAttrs | ConvAttrs | PoolAttrs | FusedAttrs | FullyConnectedAttrs | MatMulAttrs | MeanAttrs
+    | SoftmaxAttrs | NormAttrs | ClipAttrs | LeakyReluAttrs | GeluAttrs | ReshapeAttrs
+    | TransposeAttrs | PadAttrs | ConcatAttrs | SliceAttrs | SplitAttrs
+)  # fmt: skip
