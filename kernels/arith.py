@@ -129,3 +129,10 @@ def requantize(acc: int, scaling: Scaling, channel: int) -> int:
         scaling.real[channel],
     )
     return saturate(scaled + scaling.zero_point, scaling.qmin, scaling.qmax)
+
+
+@jit
+def requantize_row(acc: NDArray[np.signedinteger], scaling: Scaling, out: Any) -> None:
+    """Write the output codes of one accumulator per channel."""
+    for channel in range(acc.size):
+        out[channel] = requantize(widen(acc[channel]), scaling, channel)

@@ -54,11 +54,15 @@ def lower_conv_2d(site: Site) -> Step:
     x_zero = site.zero_of(site.operand(0))
     bits = site.profile.accumulator_bits
 
+    joined = attrs.groups == 1 and attrs.dilation[1] == 1
+    run = weights.shape[2] if joined else 1
+    rows = (*site.operand(0).shape[:2], -1)
+
     def step(arrays: Sequence[Array]) -> tuple[Array, ...]:
         made = _empty(out, out.shape)
         conv_2d(
-            arrays[0], weights, bias, attrs.stride, attrs.dilation, attrs.padding[:2],
-            x_zero, scaling, accumulator(channels, bits), made,
+            arrays[0].reshape(rows), weights, bias, run, attrs.stride, attrs.dilation,
+            attrs.padding[:2], x_zero, scaling, accumulator(channels, bits), made,
         )  # fmt: skip
         return (made,)
 
