@@ -121,8 +121,9 @@ def scale(acc: int, rule: int, multiplier: int, right_shift: int, real: float) -
 @jit
 def requantize(acc: int, scaling: Scaling, channel: int) -> int:
     """Return the output code of one accumulator."""
+    # Compiled integers are 64 bits wide; interpreted, an int32 accumulator would overflow.
     scaled = scale(
-        acc,
+        widen(acc),
         scaling.rule,
         scaling.multiplier[channel],
         scaling.right_shift[channel],
@@ -132,7 +133,7 @@ def requantize(acc: int, scaling: Scaling, channel: int) -> int:
 
 
 @jit
-def requantize_row(acc: NDArray[np.signedinteger], scaling: Scaling, out: Any) -> None:
+def requantize_row(acc: NDArray[np.integer], scaling: Scaling, out: Any) -> None:
     """Write the output codes of one accumulator per channel."""
     for channel in range(acc.size):
-        out[channel] = requantize(widen(acc[channel]), scaling, channel)
+        out[channel] = requantize(acc[channel], scaling, channel)
