@@ -45,6 +45,11 @@ def batch_size(graph: Graph, inputs: Mapping[str, NDArray[Any]]) -> tuple[int, i
     return 1, 1
 
 
+def own_batch(graph: Graph) -> int:
+    """Return the first axis of the graph's first input that has one."""
+    return next((value.shape[0] for value in graph.inputs if value.shape), 1)
+
+
 def entries(
     graph: Graph, inputs: Mapping[str, NDArray[Any]], start: int, stop: int
 ) -> dict[str, NDArray[Any]]:

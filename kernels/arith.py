@@ -121,6 +121,7 @@ def scale(acc: int, rule: int, multiplier: int, right_shift: int, real: float) -
 @jit
 def requantize(acc: int, scaling: Scaling, channel: int) -> int:
     """Return the output code of one accumulator."""
+    # Compiled integers are 64 bits wide; interpreted, an int32 accumulator would overflow.
     scaled = scale(
         widen(acc),
         scaling.rule,
@@ -129,3 +130,10 @@ def requantize(acc: int, scaling: Scaling, channel: int) -> int:
         scaling.real[channel],
     )
     return saturate(scaled + scaling.zero_point, scaling.qmin, scaling.qmax)
+
+
+@jit
+def requantize_row(acc: NDArray[np.integer], scaling: Scaling, out: Any) -> None:
+    """Write the output codes of one accumulator per channel."""
+    for channel in range(acc.size):
+        out[channel] = requantize(acc[channel], scaling, channel)

@@ -11,7 +11,7 @@ from hwsim.graph import Value
 from hwsim.verify import centered_weights
 
 from .conv import batched_matmul, conv_2d, depthwise_conv_2d, fully_connected
-from .scaling import Site, accumulator, product_scaling
+from .scaling import Scratch, Site, aligned, product_scaling
 
 Array = NDArray[Any]
 Step = Callable[[Sequence[Array]], tuple[Array, ...]]
@@ -24,7 +24,14 @@ def _packed(site: Site, axes: tuple[int, ...]) -> NDArray[np.signedinteger]:
         raise site.fail(f"weights {weights.name!r} must be a constant")
     site.integer(weights)
     centered = centered_weights(weights).transpose(axes)
-    return np.ascontiguousarray(centered, np.int32)
+    return _placed(centered)
+
+
+def _placed(weights: NDArray[np.signedinteger]) -> NDArray[np.signedinteger]:
+    """Return an aligned int32 copy."""
+    placed = aligned(weights.shape, np.int32)
+    placed[...] = weights
+    return placed
 
 
 def _bias(site: Site, channels: int) -> NDArray[np.int64]:
@@ -48,18 +55,24 @@ def lower_conv_2d(site: Site) -> Step:
     packed = _packed(site, (1, 2, 3, 0))
     channels = packed.shape[3]
     by_group = packed.reshape(*packed.shape[:3], attrs.groups, -1)
-    weights = np.ascontiguousarray(by_group.transpose(3, 0, 1, 2, 4))
+    weights = _placed(by_group.transpose(3, 0, 1, 2, 4))
     bias = _bias(site, channels)
     scaling = product_scaling(site, attrs.activation, channels)
     x_zero = site.zero_of(site.operand(0))
-    bits = site.profile.accumulator_bits
+    scratch = Scratch(channels, site.profile.accumulator_bits)
+
+    joined = attrs.groups == 1 and attrs.dilation[1] == 1
+    run = weights.shape[2] if joined else 1
+    rows = (*site.operand(0).shape[:2], -1)
 
     def step(arrays: Sequence[Array]) -> tuple[Array, ...]:
+        acc = scratch.take()
         made = _empty(out, out.shape)
         conv_2d(
-            arrays[0], weights, bias, attrs.stride, attrs.dilation, attrs.padding[:2],
-            x_zero, scaling, accumulator(channels, bits), made,
+            arrays[0].reshape(rows), weights, bias, run, attrs.stride, attrs.dilation,
+            attrs.padding[:2], x_zero, scaling, acc, made,
         )  # fmt: skip
+        scratch.give(acc)
         return (made,)
 
     return step
@@ -75,14 +88,16 @@ def lower_depthwise_conv_2d(site: Site) -> Step:
     bias = _bias(site, channels)
     scaling = product_scaling(site, attrs.activation, channels)
     x_zero = site.zero_of(site.operand(0))
-    bits = site.profile.accumulator_bits
+    scratch = Scratch(channels, site.profile.accumulator_bits)
 
     def step(arrays: Sequence[Array]) -> tuple[Array, ...]:
+        acc = scratch.take()
         made = _empty(out, out.shape)
         depthwise_conv_2d(
             arrays[0], weights, bias, attrs.stride, attrs.dilation, attrs.padding[:2],
-            x_zero, scaling, accumulator(channels, bits), made,
+            x_zero, scaling, acc, made,
         )  # fmt: skip
+        scratch.give(acc)
         return (made,)
 
     return step
@@ -98,12 +113,14 @@ def lower_fully_connected(site: Site) -> Step:
     bias = _bias(site, channels)
     scaling = product_scaling(site, attrs.activation, channels)
     x_zero = site.zero_of(site.operand(0))
-    bits = site.profile.accumulator_bits
+    scratch = Scratch(channels, site.profile.accumulator_bits)
 
     def step(arrays: Sequence[Array]) -> tuple[Array, ...]:
         rows = arrays[0].reshape(-1, depth)
+        acc = scratch.take()
         made = _empty(out, (rows.shape[0], channels))
-        fully_connected(rows, weights, bias, x_zero, scaling, accumulator(channels, bits), made)
+        fully_connected(rows, weights, bias, x_zero, scaling, acc, made)
+        scratch.give(acc)
         return (made.reshape(out.shape),)
 
     return step
@@ -117,14 +134,16 @@ def lower_matmul(site: Site) -> Step:
     site.scale_of(b)
     scaling = product_scaling(site, Activation.NONE, 1)
     a_zero, b_zero = site.zero_of(a), site.zero_of(b)
-    bits = site.profile.accumulator_bits
+    scratch = Scratch(out.shape[-1], site.profile.accumulator_bits)
 
     def step(arrays: Sequence[Array]) -> tuple[Array, ...]:
         batch, (m, n) = out.shape[:-2], out.shape[-2:]
         left = _matrices(arrays[0], batch, attrs.transpose_a)
         right = _matrices(arrays[1], batch, attrs.transpose_b)
+        acc = scratch.take()
         made = _empty(out, (left.shape[0], m, n))
-        batched_matmul(left, right, a_zero, b_zero, scaling, accumulator(n, bits), made)
+        batched_matmul(left, right, a_zero, b_zero, scaling, acc, made)
+        scratch.give(acc)
         return (made.reshape(out.shape),)
 
     return step

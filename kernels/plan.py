@@ -3,9 +3,10 @@
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import lru_cache
 from types import MappingProxyType
 
-from hwsim.batch import batch_size, entries, joined, with_batch
+from hwsim.batch import batch_size, entries, joined, own_batch, with_batch
 from hwsim.errors import GraphError, HwsimError
 from hwsim.graph import Graph, Node
 from hwsim.ops import Op
@@ -182,6 +183,33 @@ def _refuse_wide(graph: Graph, profile: NumericProfile) -> None:
             )
 
 
+class _Pair:
+    """A graph under a profile as a key: equal where both are the same objects."""
+
+    def __init__(self, graph: Graph, profile: NumericProfile) -> None:
+        self.graph, self.profile = graph, profile
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, _Pair):
+            return NotImplemented
+        return self.graph is other.graph and self.profile is other.profile
+
+    def __hash__(self) -> int:
+        return hash((id(self.graph), id(self.profile)))
+
+
+@lru_cache(maxsize=4)
+def _lowered(pair: _Pair, batch: int) -> tuple[Plan, int]:
+    """Return the plan for `batch` entries and how many it takes; the last few are kept.
+
+    Graphs and profiles are frozen, so a kept plan cannot go stale. Lowering proves accumulators
+    and packs weights, which takes longer than a small network's inference.
+    """
+    own = own_batch(pair.graph)
+    larger = with_batch(pair.graph, batch) if batch > own else None
+    return lower(larger or pair.graph, pair.profile), batch if larger else own
+
+
 def execute(
     graph: Graph,
     profile: NumericProfile,
@@ -205,19 +233,14 @@ def execute(
         progress: Called with the entries of each finished chunk.
     """
     own, total = batch_size(graph, inputs)
-    size, whole = own, graph
-    if total > own:
-        larger = with_batch(graph, min(CHUNK, total))
-        if larger is not None:
-            graph, size = larger, min(CHUNK, total)
-    plan = lower(graph, profile)
+    plan, size = _lowered(_Pair(graph, profile), max(own, min(CHUNK, total)))
     if total == own == size:
         return plan.run(inputs, keep_all=keep_all)
 
     def chunk(start: int) -> dict[str, Array]:
         # The last chunk is moved back to be full: its first entries are computed again and cut.
         first = min(start, total - size)
-        part = entries(whole, inputs, first, first + size)
+        part = entries(graph, inputs, first, first + size)
         made = plan.run(part, keep_all=keep_all)
         if progress is not None:
             progress(first + size - start)
