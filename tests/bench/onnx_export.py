@@ -14,17 +14,17 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from hwsim.graph import Graph, Node, Value
-from hwsim.ops import (
+from hwsim.attributes import (
     Activation,
     ConvAttrs,
     FullyConnectedAttrs,
     FusedAttrs,
     MeanAttrs,
-    Op,
     PoolAttrs,
     SoftmaxAttrs,
 )
+from hwsim.graph import Graph, Node, Value
+from hwsim.ops import Op
 from hwsim.quant import INT8, UINT8
 
 OPSET = 17
