@@ -17,8 +17,9 @@ from hwsim.errors import (
     UnsupportedOperatorError,
     shown,
 )
+from hwsim.formats.onnx_builder import Builder
 from hwsim.formats.onnx_fold import FOLDABLE, MAX_FOLDED, constant_of, fold
-from hwsim.formats.onnx_ops import READERS, Builder
+from hwsim.formats.onnx_ops import READERS
 from hwsim.formats.onnx_schema import (
     NEWEST_OPSET,
     OLDEST_OPSET,
