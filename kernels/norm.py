@@ -1,6 +1,6 @@
 """Integer LayerNorm: exact sums, integer square root, one division per element.
 
-Oracle: tests/oracle/norm.py.
+Oracle: tests/oracle/hawq.py.
 """
 
 import numpy as np

@@ -1,0 +1,304 @@
+"""Verbs about bits and what they cost: cost, sensitivity, allocate, pareto, demo."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from hwsim.cli_options import (
+    AsJson,
+    BitsOption,
+    Calibration,
+    CalibrationCount,
+    Data,
+    Divide,
+    FirstLast,
+    Key,
+    Limit,
+    Mean,
+    Method,
+    Model,
+    Options,
+    Percentile,
+    PlatformName,
+    Std,
+    Threads,
+    progress_bar,
+)
+from hwsim.errors import InputError
+
+if TYPE_CHECKING:
+    from hwsim.graph import Graph
+
+
+def _bits_of(text: str | None) -> Any:
+    """Return the bits of an option's text: a pair, or an allocation file."""
+    if text is None:
+        return None
+    if text.endswith(".json"):
+        from hwsim.reports.serialize import allocation_from_json
+
+        try:
+            return allocation_from_json(Path(text).read_text("utf-8"))
+        except OSError as error:
+            raise InputError(f"{text}: file must be readable; {error.strerror}") from error
+    from hwsim.tables import Option
+
+    return Option.parse(text)
+
+
+def _option_list(text: str) -> list[Any]:
+    from hwsim.tables import Option
+
+    return [Option.parse(part) for part in text.split(",")]
+
+
+def cost(
+    model: Model,
+    platform: PlatformName = "ethos_u55_128",
+    bits: BitsOption = None,
+    first_last: FirstLast = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Write a .csv.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Price one inference: energy, latency, bytes and FPGA resources per unit, with totals."""
+    import hwsim
+    from hwsim.reports.run_folder import write_file
+    from hwsim.reports.serialize import cost_csv, cost_json
+
+    graph = hwsim.load(model)
+    table = hwsim.cost(graph, platform, _bits_of(bits), options=[], first_last=_bits_of(first_last))
+    if out is not None:
+        write_file(out, cost_csv(table).encode())
+    if as_json:
+        print(cost_json(table))
+        return
+    from rich.console import Console
+
+    from hwsim.reports.terminal import cost_table
+
+    Console().print(cost_table(table))
+
+
+def _float_setup(
+    graph: "Graph", data: Path | None, key: str | None, preparation: Any, limit: int | None,
+    calibration: Path | None, count: int, method: str, percentile: float,
+) -> Any:  # fmt: skip
+    """Return (feed, calibration arrays, ranges) of a float model."""
+    import hwsim
+    from hwsim.feeding import read_feed
+
+    feed = read_feed(graph, data, key, preparation, limit)
+    source = read_feed(graph, calibration or data, key, preparation, count)
+    ranges = hwsim.calibrate(graph, source.arrays, method=method, percentile=percentile)
+    return feed, source.arrays, ranges
+
+
+def sensitivity(
+    model: Model,
+    data: Data = None,
+    key: Key = None,
+    divide: Divide = 1.0,
+    mean: Mean = None,
+    std: Std = None,
+    limit: Limit = 256,
+    options: Options = "8,6,4",
+    method: Annotated[str, typer.Option(help="output_l2.")] = "output_l2",
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Write a .csv.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Score how much quantizing each unit alone changes a float model's output."""
+    import hwsim
+    from hwsim.feeding import Preparation, read_feed
+    from hwsim.reports.run_folder import write_file
+    from hwsim.reports.serialize import sensitivity_csv, sensitivity_json
+
+    graph = hwsim.load(model)
+    feed = read_feed(graph, data, key, Preparation.of(divide, mean, std), limit)
+    table = hwsim.sensitivity(graph, feed.arrays, method=method, options=_option_list(options))
+    if out is not None:
+        write_file(out, sensitivity_csv(table).encode())
+    if as_json:
+        print(sensitivity_json(table))
+        return
+    from rich.console import Console
+
+    from hwsim.reports.terminal import sensitivity_table
+
+    Console().print(sensitivity_table(table))
+
+
+def allocate(
+    model: Model,
+    platform: PlatformName = "ethos_u55_128",
+    data: Data = None,
+    key: Key = None,
+    divide: Divide = 1.0,
+    mean: Mean = None,
+    std: Std = None,
+    limit: Limit = 256,
+    options: Options = "W8A8,W6A8,W5A8,W4A8,W3A8,W2A8",
+    max_energy: Annotated[str | None, typer.Option(help="As 1.2mJ.")] = None,
+    max_latency: Annotated[str | None, typer.Option(help="As 8ms.")] = None,
+    max_weights: Annotated[str | None, typer.Option(help="As 64KiB or 64kB.")] = None,
+    max_lut: Annotated[str | None, typer.Option(help="FPGA look-up tables.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Write the allocation.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Find the bits of least summed sensitivity within budgets, proved optimal."""
+    import hwsim
+    from hwsim.feeding import Preparation, read_feed
+    from hwsim.reports.run_folder import write_file
+    from hwsim.reports.serialize import allocation_json
+    from hwsim.units import format_quantity, parse_quantity
+
+    def budget(text: str | None, unit: str, field: str) -> float | None:
+        return None if text is None else parse_quantity(text, unit, field)
+
+    graph = hwsim.load(model)
+    budgets = {
+        "max_energy_j": budget(max_energy, "J", "--max-energy"),
+        "max_latency_s": budget(max_latency, "s", "--max-latency"),
+        "max_weight_bytes": budget(max_weights, "B", "--max-weights"),
+        "max_lut": budget(max_lut, "", "--max-lut"),
+    }
+    feed = read_feed(graph, data, key, Preparation.of(divide, mean, std), limit)
+    wanted = _option_list(options)
+    scores = hwsim.sensitivity(graph, feed.arrays, options=wanted)
+    table = hwsim.cost(graph, platform, max(wanted), options=wanted)
+    found = hwsim.allocate(
+        scores,
+        table,
+        max_energy_j=budgets["max_energy_j"],
+        max_latency_s=budgets["max_latency_s"],
+        max_weight_bytes=budgets["max_weight_bytes"],
+        max_lut=budgets["max_lut"],
+    )
+    if out is not None:
+        write_file(out, allocation_json(found).encode())
+    if as_json:
+        print(allocation_json(found))
+        return
+    for unit, option in found.bits.items():
+        print(f"{option}  {unit}")
+    print(f"score {found.score:.6g} ({found.method}, gap {found.gap:g})")
+    shown = (("energy_j", "J"), ("latency_s", "s"), ("weight_bytes", "B"), ("lut", "LUT"))
+    for name, unit in shown:
+        if name in found.resources:
+            print(f"{name}: {format_quantity(found.resources[name], unit)}")
+    for name, price in found.shadow_price.items():
+        print(f"one more unit of {name} lowers the score by {price:.4g}")
+    if found.next_upgrade is not None:
+        print(f"next upgrade: {found.next_upgrade[0]} to {found.next_upgrade[1]}")
+
+
+def pareto(
+    model: Model,
+    platform: Annotated[
+        list[str] | None, typer.Option("--platform", "-p", help="A name or .toml; repeatable.")
+    ] = None,
+    data: Data = None,
+    key: Key = None,
+    divide: Divide = 1.0,
+    mean: Mean = None,
+    std: Std = None,
+    limit: Limit = None,
+    calibration: Calibration = None,
+    calibration_count: CalibrationCount = 256,
+    method: Method = "percentile",
+    percentile: Percentile = 99.99,
+    widths: Annotated[str, typer.Option(help="Weight and activation widths.")] = "8,6,5,4,3,2",
+    points: Annotated[int, typer.Option(help="Front points measured per platform.")] = 8,
+    threads: Threads = 2,
+    out: Annotated[Path, typer.Option("--out", "-o", help="The run folder.")] = Path("runs/pareto"),
+    overwrite: Annotated[bool, typer.Option(help="Replace an earlier run folder.")] = False,
+) -> None:
+    """Draw exact fronts of a float model and measure their points on the integer engine."""
+    import hwsim
+    from hwsim.feeding import Preparation
+    from hwsim.study import Labeled
+
+    graph = hwsim.load(model)
+    names = platform or ["ethos_u55_128", "pynq_z2", "nvidia_t4"]
+    loaded = [hwsim.load_platform(name) for name in names]
+    preparation = Preparation.of(divide, mean, std)
+    feed, calibrated, ranges = _float_setup(
+        graph, data, key, preparation, limit, calibration, calibration_count, method, percentile
+    )
+    if feed.labels is None:
+        raise InputError("--data must hold labels under the name 'y' to measure accuracy")
+    _study(
+        graph, loaded, ranges, calibrated, Labeled(feed.arrays, feed.labels),
+        _widths(widths), points, threads, out, overwrite,
+        {"method": method, "percentile": percentile, "calibration": calibration_count},
+    )  # fmt: skip
+
+
+def _widths(text: str) -> list[int]:
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError as error:
+        raise InputError(f"--widths must be numbers such as 8,6,4, not {text!r}") from error
+
+
+def _study(
+    graph: "Graph", platforms: Any, ranges: Any, calibrated: Any, labeled: Any, widths: list[int],
+    points: int, threads: int, out: Path, overwrite: bool, settings: dict[str, object],
+) -> None:  # fmt: skip
+    """Run one study with progress and write its folder."""
+    from rich.console import Console
+
+    import hwsim
+    from hwsim.reports.run_folder import write_run
+    from hwsim.study import options_of, study
+    from hwsim.study_report import study_files, study_manifest, study_table
+
+    if out.exists() and not overwrite:
+        raise InputError(f"run folder {str(out)!r} must not exist yet; --overwrite replaces it")
+    scored = {name: array[:128] for name, array in calibrated.items()}
+    with progress_bar(0, f"{graph.name}: sensitivity") as bar:
+        task = bar.tasks[0].id
+        scores = hwsim.sensitivity(
+            graph, scored, options=options_of(platforms, widths), ranges=ranges, batch=128,
+            progress=lambda: bar.advance(task),
+        )  # fmt: skip
+        bar.update(task, description=f"{graph.name}: measuring")
+        made = study(
+            graph, platforms, ranges, scores, labeled, points=points, threads=threads,
+            progress=lambda message: bar.advance(task),
+        )  # fmt: skip
+    shown = {**settings, "widths": widths, "points": points}
+    manifest = study_manifest(made, sys.argv, scores.data_sha256, shown)
+    folder = write_run(out, manifest, study_files(made), overwrite=overwrite)
+    console = Console()
+    console.print(study_table(made))
+    for part in made.platforms:
+        front = f"{len(part.front.points)} points over {part.front.objectives[0]}"
+        console.print(f"{part.platform}: exact front of {front}", markup=False)
+        for reason in part.skipped:
+            console.print(f"  not priced: {reason}", markup=False)
+    console.print(f"written: {folder}", markup=False)
+
+
+def demo(
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the runs.")] = Path("runs"),
+    threads: Threads = 2,
+) -> None:
+    """Take two shipped networks from float to measured Pareto fronts on three platforms."""
+    import hwsim
+    from hwsim import networks
+    from hwsim.study import Labeled
+
+    digits = networks.digits_split()
+    platforms = [hwsim.load_platform(n) for n in ("ethos_u55_128", "pynq_z2", "nvidia_t4")]
+    for name in networks.NAMES:
+        graph = hwsim.load(networks.path(name))
+        calibrated = {graph.input_names[0]: digits.x_train[:256]}
+        ranges = hwsim.calibrate(graph, calibrated, method="percentile", percentile=99.99)
+        labeled = Labeled({graph.input_names[0]: digits.x_test}, digits.y_test)
+        settings: dict[str, object] = {"calibration": 256, "percentile": 99.99}
+        _study(
+            graph, platforms, ranges, calibrated, labeled, [8, 6, 5, 4, 3, 2], 8, threads,
+            out / name, True, settings,
+        )  # fmt: skip

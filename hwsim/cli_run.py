@@ -1,0 +1,242 @@
+"""Verbs about one model and its arithmetic: info, run, trace, validate."""
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from hwsim.cli_options import (
+    AsJson,
+    Data,
+    Divide,
+    Key,
+    Limit,
+    Mean,
+    Model,
+    Std,
+    Threads,
+    print_json,
+    progress_bar,
+    tail,
+)
+
+if TYPE_CHECKING:
+    from hwsim.comparison import Validation
+    from hwsim.graph import Graph
+
+
+def info(model: Model, as_json: AsJson = False) -> None:
+    """Show inputs, outputs, operators, units and proved accumulator widths of a model."""
+    import hwsim
+    from hwsim.partition import workload
+    from hwsim.verify import accumulator_bounds
+
+    graph = hwsim.load(model)
+    units = workload(graph)
+    bounds = {bound.node: bound.bits for bound in accumulator_bounds(graph)}
+    rows = [
+        {
+            "node": node.name,
+            "operator": node.op.value,
+            "shape": list(graph.values[node.outputs[0]].shape),
+            "type": str(graph.values[node.outputs[0]].dtype),
+            "accumulator_bits": bounds.get(node.name),
+        }
+        for node in graph.nodes
+    ]
+    summary = {
+        "name": graph.name,
+        "profile": graph.profile or "float",
+        "inputs": {v.name: [str(v.dtype), list(v.shape)] for v in graph.inputs},
+        "outputs": {v.name: [str(v.dtype), list(v.shape)] for v in graph.outputs},
+        "macs": sum(unit.macs for unit in units),
+        "weights": sum(unit.weight_elements for unit in units),
+        "units": [unit.name for unit in units if unit.has_choice],
+        "nodes": rows,
+    }
+    if as_json:
+        print_json(summary)
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=f"{graph.name} ({summary['profile']})")
+    table.add_column("node", no_wrap=True)
+    for name in ("operator", "shape", "type", "acc bits"):
+        table.add_column(name, min_width=len(name))
+    for node in graph.nodes:
+        value = graph.values[node.outputs[0]]
+        shape = "x".join(map(str, value.shape))
+        bits = str(bounds.get(node.name, ""))
+        table.add_row(tail(node.name), node.op.value, shape, str(value.dtype), bits)
+    console = Console()
+    console.print(table)
+    for kind in ("inputs", "outputs"):
+        console.print(f"{kind}: {summary[kind]}", markup=False)
+    console.print(f"MACs {summary['macs']:,}, weights {summary['weights']:,}")
+
+
+def run(
+    model: Model,
+    inputs: Annotated[Path | None, typer.Argument(help="As --data.", show_default=False)] = None,
+    data: Data = None,
+    key: Key = None,
+    divide: Divide = 1.0,
+    mean: Mean = None,
+    std: Std = None,
+    limit: Limit = None,
+    profile: Annotated[str | None, typer.Option(help="Arithmetic; the model's own.")] = None,
+    threads: Threads = 1,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Write outputs (.npz).")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Run a model on inputs; with labels, count correct answers."""
+    import hwsim
+    from hwsim.feeding import Preparation, read_feed
+    from hwsim.study import accuracy_of
+
+    graph = hwsim.load(model)
+    feed = read_feed(graph, inputs or data, key, Preparation.of(divide, mean, std), limit)
+    for note in feed.notes:
+        print(f"note: {note}", file=sys.stderr)
+    total = next(iter(feed.arrays.values())).shape[0]
+    with progress_bar(total, "running") as bar:
+        made = hwsim.run(
+            graph,
+            feed.arrays,
+            profile=profile,
+            threads=threads,
+            progress=lambda count: bar.advance(bar.tasks[0].id, count),
+        )
+    if out is not None:
+        from hwsim.archives import write_arrays
+
+        write_arrays(out, made)
+    summary: dict[str, Any] = {
+        "model": graph.name,
+        "profile": profile or graph.profile,
+        "inputs": total,
+        "outputs": {
+            name: {"shape": list(a.shape), "dtype": str(a.dtype), "sha256": _sha256(a)}
+            for name, a in made.items()
+        },
+    }
+    if feed.labels is not None:
+        accuracy = accuracy_of(made, graph, feed.labels)
+        summary["correct"], summary["total"] = accuracy.correct, accuracy.total
+        summary["interval_95"] = list(accuracy.interval)
+    if as_json:
+        print_json(summary)
+        return
+    for name, output in summary["outputs"].items():
+        print(f"{name}: {output['dtype']} {tuple(output['shape'])} sha256 {output['sha256'][:16]}")
+    if "correct" in summary:
+        low, high = summary["interval_95"]
+        print(
+            f"top-1: {summary['correct']}/{summary['total']} = "
+            f"{summary['correct'] / summary['total']:.1%} (95 % interval {low:.1%} to {high:.1%})"
+        )
+
+
+def _sha256(array: Any) -> str:
+    import hashlib
+
+    return hashlib.sha256(array.tobytes()).hexdigest()
+
+
+def trace(
+    model: Model,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Where the .npz goes.")],
+    data: Data = None,
+    key: Key = None,
+    divide: Divide = 1.0,
+    mean: Mean = None,
+    std: Std = None,
+    limit: Limit = 1,
+    profile: Annotated[str | None, typer.Option(help="Arithmetic; the model's own.")] = None,
+    random: Annotated[int | None, typer.Option(help="Use this many random inputs.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the random inputs.")] = 0,
+) -> None:
+    """Write every activation of a model as an .npz, by value name."""
+    import hwsim
+    from hwsim.archives import write_arrays
+    from hwsim.feeding import Preparation, read_feed
+
+    graph = hwsim.load(model)
+    if random is not None:
+        arrays = hwsim.random_inputs(graph, random, seed)
+    else:
+        arrays = read_feed(graph, data, key, Preparation.of(divide, mean, std), limit).arrays
+    made = hwsim.trace(graph, arrays, profile=profile)
+    write_arrays(out, made)
+    print(f"{out}: {len(made)} values of {graph.name}")
+
+
+def validate(
+    model: Model,
+    against: Annotated[
+        str, typer.Option(help="litert_ref, litert, onnxruntime, or a saved trace (.npz).")
+    ] = "litert_ref",
+    random: Annotated[int, typer.Option(help="Random inputs, where no --data is given.")] = 64,
+    seed: Annotated[int, typer.Option(help="Seed of the random inputs.")] = 0,
+    data: Data = None,
+    key: Key = None,
+    divide: Divide = 1.0,
+    mean: Mean = None,
+    std: Std = None,
+    limit: Limit = None,
+    threads: Threads = 1,
+    as_json: AsJson = False,
+) -> None:
+    """Compare every intermediate value with a foreign runtime; exit status 1 if one differs."""
+    import hwsim
+    from hwsim.archives import read_arrays
+    from hwsim.feeding import Preparation, read_feed
+
+    graph = hwsim.load(model)
+    if data is not None:
+        arrays = read_feed(graph, data, key, Preparation.of(divide, mean, std), limit).arrays
+    elif against.endswith(".npz"):
+        saved = read_arrays(Path(against))
+        arrays = {name: saved[name] for name in graph.input_names if name in saved}
+    else:
+        arrays = hwsim.random_inputs(graph, random, seed)
+    result = hwsim.validate(graph, arrays, against, threads=threads)
+    if as_json:
+        print_json(
+            {
+                "model": graph.name,
+                "against": result.against,
+                "samples": result.samples,
+                "elements": result.elements,
+                "differing": result.differing,
+                "missing": list(result.missing),
+                "values": json.loads(result.to_frame().to_json(orient="records")),
+            }
+        )
+    else:
+        _print_validation(graph, result)
+    if not result.ok:
+        raise typer.Exit(1)
+
+
+def _print_validation(graph: "Graph", result: "Validation") -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=f"{graph.name} against {result.against}, {result.samples} inputs")
+    table.add_column("value", no_wrap=True)
+    for name in ("operator", "elements", "differing", "largest"):
+        table.add_column(name, justify="right")
+    for row in result.rows:
+        counts = f"{row.elements:,}", f"{row.differing:,}", f"{row.largest:g}"
+        table.add_row(tail(row.value), row.operator, *counts)
+    console = Console()
+    console.print(table)
+    if result.missing:
+        console.print(f"not shown by {result.against}: {', '.join(result.missing)}", markup=False)
+    print(f"{result.differing} of {result.elements:,} elements differ")
+    if result.first is not None:
+        print(f"first: {result.first.value} ({result.first.operator})")
