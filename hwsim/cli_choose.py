@@ -103,7 +103,7 @@ def sensitivity(
     mean: Mean = None,
     std: Std = None,
     limit: Limit = 256,
-    options: Options = "8,6,4",
+    options: Options = "W8A8,W6A6,W4A4,W6A8,W4A8",
     method: Annotated[str, typer.Option(help="output_l2.")] = "output_l2",
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Write a .csv.")] = None,
     as_json: AsJson = False,

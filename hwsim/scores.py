@@ -22,6 +22,7 @@ from hwsim.quantizer import channel_axis, fake_quantize, group_format, weight_fo
 from hwsim.tables import Option, SensitivityTable
 
 METHODS = ("output_l2",)
+PAIRS = tuple(Option(w, a) for w in (8, 6, 4) for a in (8, 6, 4))
 
 
 def sensitivity(
@@ -29,7 +30,7 @@ def sensitivity(
     data: Arrays,
     *,
     method: str = "output_l2",
-    options: Sequence[Bits] = (8, 6, 4),
+    options: Sequence[Bits] = PAIRS,
     ranges: Ranges | None = None,
     batch: int = 64,
     progress: Callable[[], None] | None = None,
@@ -40,7 +41,7 @@ def sensitivity(
         graph: A float graph.
         data: Inputs, without labels.
         method: "output_l2".
-        options: Widths or pairs to score.
+        options: Widths or pairs to score; every pair of 8, 6 and 4 bits unless given.
         ranges: Activation ranges; minmax over `data` unless given.
         batch: Inputs evaluated together.
         progress: Called after each unit of each batch.
