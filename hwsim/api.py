@@ -79,7 +79,12 @@ def from_torch(module: Any, example_inputs: Any) -> Graph:
     """
     import torch
 
+    if not isinstance(module, torch.nn.Module):
+        raise InputError(f"module must be a torch.nn.Module, not {type(module).__name__}")
     inputs = example_inputs if isinstance(example_inputs, tuple) else (example_inputs,)
+    for example in inputs:
+        if not isinstance(example, torch.Tensor) or example.ndim == 0 or example.shape[0] == 0:
+            raise InputError("example inputs must be tensors with a batch of 1 or more first")
     names = ["input"] if len(inputs) == 1 else [f"input_{i}" for i in range(len(inputs))]
     buffer: Any = io.BytesIO()  # the exporter writes to streams; its annotation forgot them
     was_training = module.training
@@ -87,7 +92,7 @@ def from_torch(module: Any, example_inputs: Any) -> Graph:
         with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
             warnings.simplefilter("ignore")  # the exporter announces its own future
             torch.onnx.export(
-                module.eval(), inputs, buffer, input_names=names, opset_version=17,
+                _positional(module.eval()), inputs, buffer, input_names=names, opset_version=17,
                 dynamo=False, do_constant_folding=False,
                 dynamic_axes={name: {0: "batch"} for name in names},
             )  # fmt: skip
@@ -100,6 +105,24 @@ def from_torch(module: Any, example_inputs: Any) -> Graph:
 
     graph = read_onnx(buffer.getvalue(), Path(f"{type(module).__name__}.onnx"))
     return replace(graph, origin=None)
+
+
+def _positional(module: Any) -> Any:
+    """Return the module behind a signature of tensors alone.
+
+    The exporter would trace the defaults of other parameters (`is_causal=False`) as inputs.
+    """
+    import torch
+
+    class Positional(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.module = module
+
+        def forward(self, *inputs: torch.Tensor) -> Any:
+            return self.module(*inputs)
+
+    return Positional().eval()
 
 
 def load_platform(name_or_path: str | Path) -> "Platform":
@@ -243,6 +266,8 @@ def random_inputs(graph: Graph, count: int, seed: int = 0) -> dict[str, NDArray[
     """Return `count` uniform random inputs: all codes of an integer input, [-1, 1) of a float."""
     if count < 1:
         raise InputError(f"number of random inputs must be 1 or more, not {count}")
+    if seed < 0:
+        raise InputError(f"seed must be 0 or more, not {seed}")
     generator = np.random.default_rng(seed)
     arrays: dict[str, NDArray[Any]] = {}
     for value in graph.inputs:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwsim.errors import InputError
-from hwsim.floats import run_floats
+from hwsim.floats import check_floats, run_floats
 from hwsim.fuse import fuse
 from hwsim.graph import Graph
 from hwsim.inputs import Arrays, checked_inputs
@@ -58,6 +58,7 @@ def calibrate(
         raise InputError(f"calibration method must be one of {', '.join(METHODS)}, not {method!r}")
     if not 50 < percentile <= 100:
         raise InputError(f"percentile must be in (50, 100], not {percentile}")
+    check_floats(graph)
     fused = fuse(graph)
     data = [checked_inputs(fused, batch, None) for batch in _as_batches(batches)]
     if not data:
@@ -82,8 +83,10 @@ def calibrate(
 
 
 def _as_batches(batches: Arrays | Iterable[Arrays]) -> Sequence[Arrays]:
-    if isinstance(batches, np.ndarray | Mapping):
+    if isinstance(batches, Mapping):
         return [batches]
+    if hasattr(batches, "__array__"):  # an array of any library is one batch
+        return [np.asarray(batches)]
     return list(batches)
 
 

@@ -278,6 +278,8 @@ def _study(
         console.print(f"{part.platform}: exact front of {front}", markup=False)
         for reason in part.skipped:
             console.print(f"  not priced: {reason}", markup=False)
+    for reason in made.refused:
+        console.print(f"left out: {reason}", markup=False)
     console.print(f"written: {folder}", markup=False)
 
 

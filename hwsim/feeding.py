@@ -1,5 +1,6 @@
 """Arrays of a user's archive made to fit a graph's inputs."""
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,8 +37,10 @@ class Preparation:
             InputError: If a number is not one, or a divisor is not positive.
         """
         made = cls(divide, _numbers(mean, "--mean"), _numbers(std, "--std"))
-        if not divide > 0:
-            raise InputError(f"--divide must be a positive number, not {divide}")
+        if not (math.isfinite(divide) and divide > 0):
+            raise InputError(f"--divide must be a positive finite number, not {divide}")
+        if not all(math.isfinite(number) for number in (*made.mean, *made.std)):
+            raise InputError(f"--mean and --std must be finite numbers, not {mean!r} and {std!r}")
         if any(not number > 0 for number in made.std):
             raise InputError(f"--std must be positive numbers, not {std!r}")
         return made

@@ -365,9 +365,25 @@ def _fuse_one_clamp(graph: Graph) -> Graph | None:
     return None
 
 
+def fold_divisions(graph: Graph) -> Graph:
+    """Replace a division by nonzero constants by the product with their reciprocals."""
+    edit = _Edit(graph)
+    for node in graph.nodes:
+        divisor = graph.values[node.inputs[1]] if node.op is Op.DIV else None
+        if divisor is None or divisor.data is None or not np.all(divisor.data):
+            continue
+        with np.errstate(over="ignore"):
+            reciprocal = np.asarray(1.0 / edit.data(divisor.name), np.float32)
+        if np.isfinite(reciprocal).all():
+            name = edit.constant(f"{node.outputs[0]}/reciprocal", reciprocal)
+            edit.nodes[node.name] = replace(node, op=Op.MUL, inputs=(node.inputs[0], name))
+    return edit.done()
+
+
 PASSES: Sequence[Callable[[Graph], Graph]] = (
     fold_batch_norm,
     find_gelu,
+    fold_divisions,
     fold_bias,
     fold_factors,
     fuse_clamps,

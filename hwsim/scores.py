@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from hwsim.calibration import Ranges, calibrate
 from hwsim.errors import InputError
-from hwsim.floats import apply_node, batches_of, constants, evaluate
+from hwsim.floats import apply_node, batches_of, check_floats, constants, evaluate
 from hwsim.fuse import LINEAR
 from hwsim.graph import Graph
 from hwsim.inputs import Arrays, checked_inputs
@@ -55,6 +55,7 @@ def sensitivity(
         raise InputError(f"batch must be 1 or more, not {batch}")
     if not options:
         raise InputError("options must hold at least one choice of bits, not none")
+    check_floats(graph)
     parts = partition(graph)
     arrays = checked_inputs(parts.graph, data, None)
     bounds = calibrate(graph, arrays) if ranges is None else ranges

@@ -94,13 +94,15 @@ class Study:
         graph: The float network.
         reference: Accuracy of the float engine.
         sensitivity: Scores of every unit and option.
-        platforms: One entry per platform.
+        platforms: One entry per platform that can hold the network.
+        refused: Why the other platforms cannot.
     """
 
     graph: Graph
     reference: Accuracy
     sensitivity: SensitivityTable
     platforms: tuple[PlatformStudy, ...]
+    refused: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +131,9 @@ def accuracy_of(
         raise InputError(
             f"labels must be one per row of the output, not {labels.shape[0]} for {scores.shape}"
         )
+    low, high = int(labels.min(initial=0)), int(labels.max(initial=0))
+    if low < 0 or high >= scores.shape[1]:
+        raise InputError(f"labels must be in [0, {scores.shape[1] - 1}], not [{low}, {high}]")
     return Accuracy(int((scores.argmax(axis=1) == labels).sum()), int(labels.shape[0]))
 
 
@@ -161,13 +166,13 @@ def study_platform(
     """Return one platform's exact front with measured points.
 
     On an FPGA all units share one interval, so the front is drawn over look-up tables at the
-    widest option's interval; every measured point is then folded again for its own bits.
+    interval of the widest option that fits; every measured point is then folded again for its
+    own bits.
     """
     offered = [option for option in platform.options if option in _scored(sensitivity)]
     if not offered:
         raise PlatformError(f"{platform.name}: no supported option was scored")
-    widest = max(offered, key=lambda option: (option.activation_bits, option.weight_bits))
-    table = cost(meter.graph, platform, widest, options=offered)
+    table = _widest_table(meter.graph, platform, offered)
     resource = "lut" if table.pipelined else "energy_j"
     front = pareto(sensitivity, table, objectives=(resource, "score"))
     measured, skipped = [], []
@@ -184,6 +189,21 @@ def study_platform(
         allocation = price_selection(sensitivity, own, bits, method=_method(kind))
         measured.append(Point(kind, label, allocation, meter.accuracy(bits)))
     return PlatformStudy(platform.name, table, front, tuple(measured), tuple(skipped))
+
+
+def _widest_table(graph: Graph, platform: Platform, offered: Sequence[Option]) -> CostTable:
+    """Return the table with the widest uniform option selected that the platform can hold.
+
+    Raises:
+        BudgetError: If it can hold none.
+    """
+    by_width = sorted(offered, key=lambda option: (option.activation_bits, option.weight_bits))
+    for option in reversed(by_width[1:]):
+        try:
+            return cost(graph, platform, option, options=offered)
+        except BudgetError:
+            continue
+    return cost(graph, platform, by_width[0], options=offered)
 
 
 def _scored(sensitivity: SensitivityTable) -> frozenset[Option]:
@@ -255,15 +275,24 @@ def study(
         threads: Threads of the integer engine.
         progress: Called after each measured configuration.
     """
+    if points < 1:
+        raise InputError(f"points must be 1 or more, not {points}")
     floats = run(graph, data.inputs, profile="float")
     meter = Meter(graph, ranges, data, threads, progress)
+    studied, refused = [], []
+    for platform in platforms:
+        try:
+            studied.append(study_platform(meter, sensitivity, platform, points))
+        except BudgetError as error:
+            refused.append(str(error))
+    if not studied:
+        raise BudgetError(refused[0])
     return Study(
         graph=graph,
         reference=accuracy_of(floats, graph, data.labels),
         sensitivity=sensitivity,
-        platforms=tuple(
-            study_platform(meter, sensitivity, platform, points) for platform in platforms
-        ),
+        platforms=tuple(studied),
+        refused=tuple(refused),
     )
 
 
@@ -275,4 +304,7 @@ def options_of(platforms: Sequence[Platform], widths: Sequence[int]) -> tuple[Bi
         for option in platform.options
         if {option.weight_bits, option.activation_bits} <= set(widths)
     }
+    if not found:
+        shown = ", ".join(map(str, widths))
+        raise InputError(f"widths must hold a pair that a platform supports, not {shown}")
     return tuple(sorted(found, reverse=True))

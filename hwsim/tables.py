@@ -8,6 +8,7 @@ import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from numbers import Integral
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -28,8 +29,9 @@ class Option:
         """Refuse widths outside 1 to 32 bits; 32 stands for the unquantized reference."""
         for name in ("weight_bits", "activation_bits"):
             bits = getattr(self, name)
-            if isinstance(bits, bool) or not isinstance(bits, int) or not 1 <= bits <= 32:
+            if isinstance(bits, bool) or not isinstance(bits, Integral) or not 1 <= int(bits) <= 32:
                 raise InputError(f"{name} must be an integer in [1, 32], not {bits!r}")
+            object.__setattr__(self, name, int(bits))
 
     def __str__(self) -> str:
         """Return the field's short form."""

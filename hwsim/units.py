@@ -2,13 +2,16 @@
 
 import math
 import re
+from fractions import Fraction
 
 from hwsim.errors import InputError
 
 _PREFIXES = {
-    "": 1.0, "p": 1e-12, "n": 1e-9, "u": 1e-6, "µ": 1e-6, "m": 1e-3, "k": 1e3, "M": 1e6, "G": 1e9,
+    prefix: Fraction(10) ** power
+    for prefix, power in zip(("p", "n", "u", "µ", "m", "", "k", "M", "G"),
+                             (-12, -9, -6, -6, -3, 0, 3, 6, 9), strict=True)
 }  # fmt: skip
-_BINARY = {"Ki": 1024.0, "Mi": 1024.0**2, "Gi": 1024.0**3}
+_BINARY = {"Ki": Fraction(1 << 10), "Mi": Fraction(1 << 20), "Gi": Fraction(1 << 30)}
 _QUANTITY = re.compile(
     r"\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*([A-Za-zµ]*)\s*", re.ASCII
 )
@@ -38,7 +41,10 @@ def parse_quantity(text: str, unit: str, field: str) -> float:
     factor = (_PREFIXES | (_BINARY if unit == "B" else {})).get(prefix)
     if factor is None or not (math.isfinite(number) and number > 0):
         raise InputError(f"{field} must be {wanted}, not {text!r}")
-    return number * factor
+    if not 1e-300 < number < 1e300:
+        raise InputError(f"{field} must be {wanted}, not {text!r}")
+    # Rounded once: "30uJ" is the float 30e-6, so that a shown value is a budget for itself.
+    return float(Fraction(match.group(1)) * factor)
 
 
 def format_quantity(value: float | None, unit: str, digits: int = 3) -> str:

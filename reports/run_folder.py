@@ -69,10 +69,13 @@ def write_run(
 def write_file(path: Path, data: bytes) -> None:
     """Write one file in one step: its reader sees the old content or the new, never a part."""
     target = path.resolve()
-    with _hidden_sibling(target) as temporary:
-        _write_through(temporary, data)
-        temporary.replace(target)
-        _sync_folder(target.parent)
+    try:
+        with _hidden_sibling(target) as temporary:
+            _write_through(temporary, data)
+            temporary.replace(target)
+            _sync_folder(target.parent)
+    except OSError as error:
+        raise InputError(f"{path}: output must be writable; {error.strerror or error}") from error
 
 
 def _require_inside(name: str) -> None:

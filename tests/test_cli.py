@@ -170,6 +170,13 @@ def test_refusals_are_one_sentence(
         "graph 'digits_cnn' must hold quantized codes, not floats; quantize it, or ask for "
         "profile 'float'"
     )
+    assert sentence("validate", str(integer_model), "--seed", "-1") == (
+        "seed must be 0 or more, not -1"
+    )
+    missing = tmp_path / "absent" / "cost.csv"
+    assert sentence("cost", CNN, "-o", str(missing)) == (
+        f"{missing}: output must be writable; No such file or directory"
+    )
     assert sentence("sensitivity", str(integer_model), "-d", str(digits)) != ""
     assert sentence("cost", CNN, "-p", "tpu_v9").startswith("platform must be one of ")
     assert sentence("cost", CNN, "-b", "W3A3") == (

@@ -61,6 +61,38 @@ def test_the_integer_graph_is_near_and_holds_no_float(module: Encoder) -> None:
     assert noise < 10 ** (-20 / 10), "8 bits must keep 20 dB on this network"
 
 
+@pytest.mark.parametrize("norm_first", [True, False])
+def test_a_torch_encoder_layer_is_read(norm_first: bool) -> None:
+    layer = nn.TransformerEncoderLayer(16, 4, 32, batch_first=True, norm_first=norm_first)
+    x = torch.randn(3, 6, 16)
+    graph = hwsim.from_torch(layer, x[:1])
+    with torch.no_grad():
+        expected = layer.eval()(x).numpy()
+    (made,) = hwsim.run(graph, x.numpy(), profile="float").values()
+    assert np.abs(made - expected).max() < 1e-5 * np.abs(expected).max()
+
+
+def test_normalization_inside_the_module_quantizes() -> None:
+    class Normalized(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = nn.Conv2d(3, 4, 3)
+            self.register_buffer("mean", torch.tensor([0.5, 0.4, 0.3]).reshape(1, 3, 1, 1))
+            self.register_buffer("std", torch.tensor([0.2, 0.3, 0.25]).reshape(1, 3, 1, 1))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.conv((x - self.mean) / self.std)
+
+    x = torch.rand(8, 3, 6, 6)
+    graph = hwsim.from_torch(Normalized(), x[:1])
+    integer = hwsim.quantize(graph, hwsim.calibrate(graph, x.numpy()), 8)
+    (floats,) = hwsim.run(graph, x.numpy(), profile="float").values()
+    (codes,) = hwsim.run(integer, x.numpy()).values()
+    quant = integer.outputs[0].quant
+    assert quant is not None
+    assert np.abs(codes * quant.scale[0] - floats).max() < 0.05 * np.abs(floats).max()
+
+
 def test_what_cannot_be_exported_is_one_sentence() -> None:
     class Sorts(nn.Module):
         def forward(self, x: torch.Tensor) -> torch.Tensor:

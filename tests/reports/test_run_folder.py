@@ -126,7 +126,7 @@ def test_one_file_is_replaced_in_one_step(tmp_path: Path, monkeypatch: pytest.Mo
         raise OSError("full")
 
     monkeypatch.setattr(run_folder.os, "fsync", fail)
-    with pytest.raises(OSError, match="^full$"):
+    with pytest.raises(InputError, match="^.*/a: output must be writable; full$"):
         write_file(tmp_path / "a", b"3")
     assert contents(tmp_path) == {"a": b"2"}
 
