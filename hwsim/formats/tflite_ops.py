@@ -42,7 +42,7 @@ class Tensor:
     """A tensor of the file.
 
     Args:
-        value: The graph's value; a placeholder where `empty`.
+        value: The graph's value; it only lends its name where `empty`.
         data: Its constant contents, or None.
         empty: Whether an axis is 0.
         quant_problem: What is wrong with its quantization parameters, "" if nothing.
