@@ -22,7 +22,8 @@ from hwsim.inputs import Arrays, checked_inputs
 from hwsim.oracles import LITERT_KERNELS, run_litert, run_onnxruntime
 from hwsim.partition import Bits, selection_of, workload
 from hwsim.percentiles import percentile_allocation
-from hwsim.profile import NumericProfile, find_profile
+from hwsim.profile import NumericProfile
+from hwsim.profiles import find_profile
 from hwsim.quant import IntType
 from hwsim.quantizer import quantize
 from hwsim.scores import sensitivity

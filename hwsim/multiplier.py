@@ -56,6 +56,20 @@ def quantize_multiplier(real: float) -> Multiplier:
     return Multiplier(multiplier if real > 0 else -multiplier, -exponent)
 
 
+def narrow_multiplier(wide: Multiplier, bits: int) -> Multiplier:
+    """Return a Q0.31 multiplier rounded to Q0.bits, ties up, saturated to bits ones.
+
+    The value is multiplier * 2**-(bits + right_shift) then.
+    Source: MultiplyByQuantizedMultiplier for int64 accumulators, tensorflow/lite/kernels/
+    internal/common.cc, where bits is 15.
+    """
+    dropped = 31 - bits
+    if dropped == 0:
+        return wide
+    rounded = (wide.multiplier + (1 << (dropped - 1))) >> dropped
+    return Multiplier(min(rounded, (1 << bits) - 1), wide.right_shift)
+
+
 def float32_product(a: float, b: float) -> float:
     """Return a * b rounded to float32, as runtimes that multiply before they widen.
 

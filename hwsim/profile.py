@@ -1,11 +1,11 @@
 """Numeric profiles: which integer arithmetic a result belongs to.
 
-"int8" is a family of numerics. A profile names, for every operator, how accumulators become codes
-again; each built-in row is tied to the implementation that it reproduces.
+"int8" is a family of numerics. A profile is a table: for every operator and activation width one
+`OperatorRule` says how accumulators become codes again and how a non-linearity is approximated.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum, IntEnum
 from types import MappingProxyType
 
@@ -13,13 +13,19 @@ from hwsim.errors import GraphError
 from hwsim.ops import Op
 from hwsim.quant import Rounding
 
+MULTIPLIER_BITS = (2, 31)
+RIGHT_SHIFTS = (-30, 31)
+ACCUMULATOR_BITS = (2, 64)
+
 
 class Requant(IntEnum):
     """How an accumulator is scaled; the numbers select the branch inside a kernel.
 
     * DOUBLE_ROUNDING: doubling high multiply (ties up), then a shift with ties away from zero.
-    * HALF_EVEN: one exact dyadic product, ties to even.
+    * DOUBLE_HALF_UP: doubling high multiply (ties up), then a shift with ties up.
+    * HALF_UP, HALF_AWAY, HALF_EVEN, FLOOR, TRUNC: one exact dyadic product, rounded once.
     * REAL_HALF_AWAY: float64 product with the real scale ratio, ties away from zero.
+    * FLOAT32_HALF_EVEN: float32 product with the scale ratio in float32, ties to even.
     * NONE: the accumulator itself is the result.
     """
 
@@ -27,139 +33,203 @@ class Requant(IntEnum):
     HALF_EVEN = 1
     REAL_HALF_AWAY = 2
     NONE = 3
+    HALF_UP = 4
+    HALF_AWAY = 5
+    FLOOR = 6
+    TRUNC = 7
+    FLOAT32_HALF_EVEN = 8
+    DOUBLE_HALF_UP = 9
+
+    @property
+    def is_fixed(self) -> bool:
+        """Whether the product is taken with an integer multiplier."""
+        return self not in (Requant.REAL_HALF_AWAY, Requant.FLOAT32_HALF_EVEN, Requant.NONE)
 
 
 class ScaleProduct(Enum):
-    """The precision in which two scales are multiplied before they are widened to float64.
+    """The precision in which s_x * s_w / s_out is formed from float32 scales.
 
-    * LITERT: float64, except float32 for a matmul and for convolutions of unsigned codes.
-    * FLOAT32: float32.
+    * FLOAT64: throughout.
+    * FLOAT32: the product in float32, the quotient in float64.
+    * FLOAT32_IF_UNSIGNED: FLOAT32 for unsigned activations, else FLOAT64.
+    * FLOAT32_RATIO: product and quotient in float32.
     """
 
-    LITERT = "litert"
+    FLOAT64 = "float64"
     FLOAT32 = "float32"
+    FLOAT32_IF_UNSIGNED = "float32_if_unsigned"
+    FLOAT32_RATIO = "float32_ratio"
 
 
-class AddRule(Enum):
-    """How two differently scaled operands are added.
+class Method(Enum):
+    """How an operator is computed where there is more than one way; `METHODS` says whose is which.
 
-    * SHIFTED: both are shifted left by 20 bits and brought to a common scale, then requantized.
-    * APART: each is requantized to the output scale, then the integers are added.
+    * REQUANTIZE: in integers, as the operator's definition says, requantized by the rule.
+    * SHIFTED: both operands shifted left and brought to a common scale, then requantized.
+    * APART: each operand is requantized to the output scale, then the integers are added.
+    * CODES: the mean of raw codes, ties away from zero; input and output parameters are equal.
+    * FOLDED: the division by the count is folded into the multiplier, exactly as far as it fits.
+    * TABLE: a table of the real function, formed in float32.
+    * FIXED_16: 16-bit fixed point.
+    * GEMMLOWP: Q5.26 fixed-point exponential and a Newton reciprocal.
+    * INTEGER_SQRT: exact integer sums, a bitwise-exact integer square root, one division.
     """
 
+    REQUANTIZE = "requantize"
     SHIFTED = "shifted"
     APART = "apart"
-
-
-class AverageRule(Enum):
-    """How an average pool divides.
-
-    * CODES: the mean of raw codes, ties away from zero; input and output parameters are equal.
-    * REQUANTIZED_SUM: the sum is requantized with the scale ratio divided by the window's size.
-    """
-
     CODES = "codes"
-    REQUANTIZED_SUM = "requantized_sum"
+    FOLDED = "folded"
+    TABLE = "table"
+    FIXED_16 = "fixed_16"
+    GEMMLOWP = "gemmlowp"
+    INTEGER_SQRT = "integer_sqrt"
 
 
-class HardSwishRule(Enum):
-    """How HARD_SWISH is computed.
+METHODS: Mapping[Op, tuple[Method, ...]] = MappingProxyType(
+    {
+        Op.ADD: (Method.SHIFTED, Method.APART),
+        Op.SUB: (Method.SHIFTED, Method.APART),
+        Op.AVERAGE_POOL_2D: (Method.CODES, Method.REQUANTIZE),
+        Op.MEAN: (Method.FOLDED, Method.REQUANTIZE),
+        Op.SOFTMAX: (Method.GEMMLOWP,),
+        Op.LAYER_NORM: (Method.INTEGER_SQRT,),
+        Op.LOGISTIC: (Method.TABLE,),
+        Op.TANH: (Method.TABLE,),
+        Op.GELU: (Method.TABLE,),
+        Op.HARD_SWISH: (Method.FIXED_16, Method.TABLE),
+    }
+)
 
-    * FIXED_16: in 16-bit fixed point.
-    * TABLE: a table of the real function.
+
+class Overflow(Enum):
+    """What an accumulator does beyond its width.
+
+    * ERROR: it is proved not to happen; a graph where it could is refused.
+    * WRAP: two's complement wraps around.
+    * SATURATE: each addition stops at the ends; terms are added bias first, then in the order of
+      the packed weights (kernel rows, columns, input channels).
     """
 
-    FIXED_16 = "fixed_16"
-    TABLE = "table"
+    ERROR = "error"
+    WRAP = "wrap"
+    SATURATE = "saturate"
+
+
+class Clamp(Enum):
+    """The codes that a result is clamped to, before a fused activation narrows them.
+
+    * FULL: every code of the output's type.
+    * SYMMETRIC: signed types lose their smallest code.
+    """
+
+    FULL = "full"
+    SYMMETRIC = "symmetric"
+
+
+@dataclass(frozen=True, slots=True)
+class OperatorRule:
+    """One cell of a profile: an operator at one activation width.
+
+    Args:
+        requant: How accumulators are scaled.
+        method: How the operator is computed, where `METHODS` lists more than one way.
+        product: How s_x * s_w / s_out is formed.
+        multiplier_bits: Fraction bits of the multiplier, which is below 2**multiplier_bits.
+        right_shifts: Smallest and largest right shift; negative shifts left.
+        clamp: The codes of the output that are used.
+        accumulator_bits: Signed width of the accumulator.
+        overflow: What the accumulator does beyond it.
+        table: Output codes by input code, smallest first, in the place of a computed table.
+    """
+
+    requant: Requant
+    method: Method = Method.REQUANTIZE
+    product: ScaleProduct = ScaleProduct.FLOAT64
+    multiplier_bits: int = MULTIPLIER_BITS[1]
+    right_shifts: tuple[int, int] = RIGHT_SHIFTS
+    clamp: Clamp = Clamp.FULL
+    accumulator_bits: int = 32
+    overflow: Overflow = Overflow.ERROR
+    table: tuple[int, ...] | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse fields that contradict each other."""
+        low, high = MULTIPLIER_BITS
+        if not low <= self.multiplier_bits <= high:
+            raise GraphError(
+                f"multiplier_bits must be in [{low}, {high}], not {self.multiplier_bits}"
+            )
+        if self.multiplier_bits != high and not self.requant.is_fixed:
+            raise GraphError(
+                f"multiplier_bits must be absent under {self.requant.name.lower()}, which has no "
+                f"integer multiplier, not {self.multiplier_bits}"
+            )
+        first, last = self.right_shifts
+        if not RIGHT_SHIFTS[0] <= first <= last <= RIGHT_SHIFTS[1]:
+            raise GraphError(
+                f"right_shifts must rise inside [{RIGHT_SHIFTS[0]}, {RIGHT_SHIFTS[1]}], "
+                f"not {list(self.right_shifts)}"
+            )
+        low, high = ACCUMULATOR_BITS
+        if not low <= self.accumulator_bits <= high:
+            raise GraphError(
+                f"accumulator_bits must be in [{low}, {high}], not {self.accumulator_bits}"
+            )
+        if self.table is not None and self.method is not Method.TABLE:
+            raise GraphError(f"table must be absent under method {self.method.value}, not given")
 
 
 @dataclass(frozen=True, slots=True)
 class NumericProfile:
-    """One row of the profile table.
+    """A named arithmetic.
 
     Args:
         name: What users and result files call it.
-        reproduces: The implementation that the row is exact against, with its version.
-        requant: The rule of each operator that scales an accumulator.
-        product: How s_x * s_w is formed.
-        add: The rule of ADD and SUB.
-        average: The rule of AVERAGE_POOL_2D.
-        hard_swish: The rule of HARD_SWISH.
-        activation_bits: Widest activation that the row defines.
+        reproduces: The implementation that it is exact against, with its version.
+        rules: One rule per operator and activation width, 8 or 16 bits.
         input_rounding: How real inputs become codes.
-        accumulator_bits: Width that every accumulator is proved to fit.
+        source: The file that it was read from; "" for a built-in profile.
     """
 
     name: str
     reproduces: str
-    requant: Mapping[Op, Requant]
-    product: ScaleProduct
-    add: AddRule
-    average: AverageRule
-    hard_swish: HardSwishRule
-    activation_bits: int
+    rules: Mapping[tuple[Op, int], OperatorRule]
     input_rounding: Rounding
-    accumulator_bits: int = 32
+    source: str = field(default="", compare=False)
 
-    def rule(self, op: Op) -> Requant:
-        """Return the requantization of an operator.
+    def __post_init__(self) -> None:
+        """Refuse a method that its operator does not have."""
+        object.__setattr__(self, "rules", MappingProxyType(dict(self.rules)))
+        for (op, width), rule in self.rules.items():
+            known = METHODS.get(op, (Method.REQUANTIZE,))
+            if rule.method not in known:
+                raise GraphError(
+                    f"{self.label}: {op.value}, {width} bits: method must be one of "
+                    f"{', '.join(method.value for method in known)}, not {rule.method.value}"
+                )
+
+    @property
+    def label(self) -> str:
+        """What errors call the profile."""
+        return f"{self.source}: profile {self.name}" if self.source else f"profile {self.name}"
+
+    def rule(self, op: Op, bits: int) -> OperatorRule:
+        """Return the rule of an operator whose first operand has `bits` bits.
 
         Raises:
             GraphError: If the profile has no row for it.
         """
-        if op not in self.requant:
-            known = ", ".join(sorted(known.value for known in self.requant))
+        width = 8 if bits <= 8 else 16
+        found = self.rules.get((op, width))
+        if found is not None:
+            return found
+        if (op, 8) in self.rules:
             raise GraphError(
-                f"profile {self.name}: operator must be one of {known}, not {op.value}"
+                f"{self.label}: {op.value} must have operands of at most 8 bits, not {bits}"
             )
-        return self.requant[op]
-
-
-_SCALED = (
-    Op.CONV_2D, Op.DEPTHWISE_CONV_2D, Op.FULLY_CONNECTED, Op.MATMUL, Op.ADD, Op.SUB, Op.MUL,
-    Op.AVERAGE_POOL_2D, Op.MEAN, Op.RELU, Op.RELU6, Op.RELU_N1_TO_1, Op.LEAKY_RELU, Op.QUANTIZE,
-    Op.CONCATENATION,
-)  # fmt: skip
-
-_TFLITE_REF = NumericProfile(
-    name="tflite_ref",
-    reproduces="LiteRT 2.3.0, BUILTIN_REF kernels",
-    requant=MappingProxyType(
-        {op: Requant.DOUBLE_ROUNDING for op in _SCALED}
-        | {Op.FULLY_CONNECTED: Requant.REAL_HALF_AWAY}
-    ),
-    product=ScaleProduct.LITERT,
-    add=AddRule.SHIFTED,
-    average=AverageRule.CODES,
-    hard_swish=HardSwishRule.FIXED_16,
-    activation_bits=8,
-    input_rounding=Rounding.HALF_AWAY,
-)
-
-_HAWQ = NumericProfile(
-    name="hawq",
-    reproduces=(
-        "HAWQ-V3 fixedpoint arithmetic (arXiv 2011.10680) wherever its float64 product is exact, "
-        "that is for accumulators below 2**22"
-    ),
-    requant=MappingProxyType({op: Requant.HALF_EVEN for op in (*_SCALED, Op.LAYER_NORM)}),
-    product=ScaleProduct.FLOAT32,
-    add=AddRule.APART,
-    average=AverageRule.REQUANTIZED_SUM,
-    hard_swish=HardSwishRule.TABLE,
-    activation_bits=16,
-    input_rounding=Rounding.HALF_EVEN,
-)
-
-PROFILES = MappingProxyType({profile.name: profile for profile in (_TFLITE_REF, _HAWQ)})
-
-
-def find_profile(name: str) -> NumericProfile:
-    """Return a built-in profile.
-
-    Raises:
-        GraphError: If there is none of that name.
-    """
-    if name not in PROFILES:
-        raise GraphError(f"profile must be one of {', '.join(PROFILES)}, not {name!r}")
-    return PROFILES[name]
+        known = ", ".join(sorted({op.value for op, row_width in self.rules if row_width == width}))
+        raise GraphError(
+            f"{self.label}: operator with operands of {width} bits must be one of {known}, "
+            f"not {op.value}"
+        )

@@ -13,7 +13,7 @@ from hwsim.attributes import MatMulAttrs, MeanAttrs, PoolAttrs
 from hwsim.errors import GraphError
 from hwsim.graph import Graph, Node, Value
 from hwsim.ops import Op
-from hwsim.profile import NumericProfile
+from hwsim.profile import NumericProfile, Overflow
 from hwsim.quant import IntType
 
 MAX_FACTOR_BITS = 16
@@ -164,10 +164,13 @@ def verify(graph: Graph, profile: NumericProfile) -> tuple[AccumulatorBound, ...
         GraphError: If one could exceed the profile's accumulator width.
     """
     bounds = accumulator_bounds(graph)
+    nodes = {node.name: node for node in graph.nodes}
     for bound in bounds:
-        if bound.bits > profile.accumulator_bits:
+        node = nodes[bound.node]
+        rule = profile.rule(node.op, graph.values[node.inputs[0]].dtype.bits)
+        if rule.overflow is Overflow.ERROR and bound.bits > rule.accumulator_bits:
             raise GraphError(
-                f"node {bound.node!r}: the accumulator must fit {profile.accumulator_bits} bits, "
+                f"node {bound.node!r}: the accumulator must fit {rule.accumulator_bits} bits, "
                 f"not {bound.bits}; narrow the operands or split the reduction"
             )
     return bounds

@@ -16,8 +16,15 @@ INT32_MIN = -(1 << 31)
 INT32_MAX = (1 << 31) - 1
 
 _DOUBLE = int(Requant.DOUBLE_ROUNDING)
+_DOUBLE_UP = int(Requant.DOUBLE_HALF_UP)
 _HALF_EVEN = int(Requant.HALF_EVEN)
+_HALF_UP = int(Requant.HALF_UP)
+_HALF_AWAY = int(Requant.HALF_AWAY)
+_FLOOR = int(Requant.FLOOR)
+_TRUNC = int(Requant.TRUNC)
 _REAL = int(Requant.REAL_HALF_AWAY)
+_FLOAT32 = int(Requant.FLOAT32_HALF_EVEN)
+_NONE = int(Requant.NONE)
 
 
 class Scaling(NamedTuple):
@@ -25,15 +32,17 @@ class Scaling(NamedTuple):
 
     Args:
         rule: A `Requant` number.
-        multiplier: int64, Q0.31.
+        fraction: Fraction bits of the multiplier; 31 where rounding is double.
+        multiplier: int64, Q0.fraction.
         right_shift: int64, in [-30, 31].
-        real: float64 scale ratio, read by REAL_HALF_AWAY alone.
+        real: float64 scale ratio, read by the floating-point rules alone.
         zero_point: Added after scaling.
         qmin: Smallest code of the output after its fused activation.
         qmax: Largest code.
     """
 
     rule: int
+    fraction: int
     multiplier: NDArray[np.int64]
     right_shift: NDArray[np.int64]
     real: NDArray[np.float64]
@@ -86,14 +95,26 @@ def scale_twice(x: int, multiplier: int, right_shift: int) -> int:
 
 
 @jit
-def shift_half_even(x: int, shift: int) -> int:
-    """Return round(x / 2**shift), ties to even; shift in [1, 62]."""
+def shift_once(x: int, shift: int, rule: int) -> int:
+    """Return x / 2**shift rounded by a rule of one rounding; shift in [-30, 62]."""
+    if shift <= 0:
+        return x << -shift
     whole = x >> shift
     rest = x - (whole << shift)
+    if rule == _FLOOR:
+        return whole
+    if rule == _TRUNC:
+        return whole + (1 if x < 0 and rest > 0 else 0)
     half = 1 << (shift - 1)
-    if rest > half or (rest == half and (whole & 1) == 1):
-        whole += 1
-    return whole
+    if rest > half:
+        return whole + 1
+    if rest < half:
+        return whole
+    if rule == _HALF_EVEN:
+        return whole + (whole & 1)
+    if rule == _HALF_AWAY:
+        return whole + (1 if x >= 0 else 0)
+    return whole + 1
 
 
 @jit
@@ -106,29 +127,38 @@ def round_half_away(x: float) -> float:
 
 
 @jit
-def scale(acc: int, rule: int, multiplier: int, right_shift: int, real: float) -> int:
+def scale_float32(acc: int, ratio: float) -> int:
+    """Return acc * ratio in float32, ties to even, saturated to int32."""
+    exact = float(np.rint(np.float32(acc) * np.float32(ratio)))
+    return int(min(max(exact, float(INT32_MIN)), float(INT32_MAX)))
+
+
+@jit
+def scale(acc: int, scaling: Scaling, channel: int) -> int:
     """Scale one accumulator by the rule; the result is an unclamped int64."""
+    rule = scaling.rule
     if rule == _DOUBLE:
-        return scale_twice(acc, multiplier, right_shift)
-    if rule == _HALF_EVEN:
-        return shift_half_even(acc * multiplier, 31 + right_shift)
+        return scale_twice(acc, scaling.multiplier[channel], scaling.right_shift[channel])
+    if rule == _FLOAT32:
+        return scale_float32(acc, scaling.real[channel])
     if rule == _REAL:
-        exact = round_half_away(float(acc) * real)
+        exact = round_half_away(float(acc) * scaling.real[channel])
         return int(min(max(exact, float(INT32_MIN)), float(INT32_MAX)))
-    return acc
+    right_shift = scaling.right_shift[channel]
+    if rule == _DOUBLE_UP:
+        shifted = wrap_int32(acc << max(-right_shift, 0))
+        high = doubling_high_multiply(shifted, scaling.multiplier[channel])
+        return shift_once(high, max(right_shift, 0), _HALF_UP)
+    if rule == _NONE:
+        return acc
+    return shift_once(acc * scaling.multiplier[channel], scaling.fraction + right_shift, rule)
 
 
 @jit
 def requantize(acc: int, scaling: Scaling, channel: int) -> int:
     """Return the output code of one accumulator."""
     # Compiled integers are 64 bits wide; interpreted, an int32 accumulator would overflow.
-    scaled = scale(
-        widen(acc),
-        scaling.rule,
-        scaling.multiplier[channel],
-        scaling.right_shift[channel],
-        scaling.real[channel],
-    )
+    scaled = scale(widen(acc), scaling, channel)
     return saturate(scaled + scaling.zero_point, scaling.qmin, scaling.qmax)
 
 

@@ -57,20 +57,8 @@ def add_apart(
         for c in range(out.shape[1]):
             p = c if a_channels > 1 else 0
             q = c if b_channels > 1 else 0
-            u = scale(
-                a[i, c] - a_zero,
-                a_scaling.rule,
-                a_scaling.multiplier[p],
-                a_scaling.right_shift[p],
-                a_scaling.real[p],
-            )
-            v = scale(
-                b[i, c] - b_zero,
-                b_scaling.rule,
-                b_scaling.multiplier[q],
-                b_scaling.right_shift[q],
-                b_scaling.real[q],
-            )
+            u = scale(a[i, c] - a_zero, a_scaling, p)
+            v = scale(b[i, c] - b_zero, b_scaling, q)
             out[i, c] = saturate(u + sign * v + scaling.zero_point, scaling.qmin, scaling.qmax)
 
 

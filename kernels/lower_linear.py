@@ -59,7 +59,7 @@ def lower_conv_2d(site: Site) -> Step:
     bias = _bias(site, channels)
     scaling = product_scaling(site, attrs.activation, channels)
     x_zero = site.zero_of(site.operand(0))
-    scratch = Scratch(channels, site.profile.accumulator_bits)
+    scratch = Scratch(channels, site.rule.accumulator_bits)
 
     joined = attrs.groups == 1 and attrs.dilation[1] == 1
     run = weights.shape[2] if joined else 1
@@ -88,7 +88,7 @@ def lower_depthwise_conv_2d(site: Site) -> Step:
     bias = _bias(site, channels)
     scaling = product_scaling(site, attrs.activation, channels)
     x_zero = site.zero_of(site.operand(0))
-    scratch = Scratch(channels, site.profile.accumulator_bits)
+    scratch = Scratch(channels, site.rule.accumulator_bits)
 
     def step(arrays: Sequence[Array]) -> tuple[Array, ...]:
         acc = scratch.take()
@@ -113,7 +113,7 @@ def lower_fully_connected(site: Site) -> Step:
     bias = _bias(site, channels)
     scaling = product_scaling(site, attrs.activation, channels)
     x_zero = site.zero_of(site.operand(0))
-    scratch = Scratch(channels, site.profile.accumulator_bits)
+    scratch = Scratch(channels, site.rule.accumulator_bits)
 
     def step(arrays: Sequence[Array]) -> tuple[Array, ...]:
         rows = arrays[0].reshape(-1, depth)
@@ -134,7 +134,7 @@ def lower_matmul(site: Site) -> Step:
     site.scale_of(b)
     scaling = product_scaling(site, Activation.NONE, 1)
     a_zero, b_zero = site.zero_of(a), site.zero_of(b)
-    scratch = Scratch(out.shape[-1], site.profile.accumulator_bits)
+    scratch = Scratch(out.shape[-1], site.rule.accumulator_bits)
 
     def step(arrays: Sequence[Array]) -> tuple[Array, ...]:
         batch, (m, n) = out.shape[:-2], out.shape[-2:]

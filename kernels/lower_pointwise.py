@@ -12,13 +12,21 @@ from hwsim.attributes import Activation, FusedAttrs, GeluAttrs, LeakyReluAttrs
 from hwsim.graph import Value
 from hwsim.multiplier import float32_product, float32_quotient
 from hwsim.ops import Op
-from hwsim.profile import AddRule, HardSwishRule, Requant
+from hwsim.profile import Method
 from hwsim.quant import dequantize_array, quantize_array
 
 from .elementwise import add_apart, add_shifted, leaky_relu, look_up, multiply, rescale
 from .hard_swish import HardSwish
 from .lower_linear import Array, Step
-from .scaling import Site, fixed_scaling, half_away, output_range, wide_scaling
+from .scaling import (
+    UNSCALED,
+    Site,
+    fixed_scaling,
+    half_away,
+    output_range,
+    scale_ratio,
+    wide_scaling,
+)
 
 _LEFT_SHIFT = 20
 
@@ -29,8 +37,8 @@ def _flat(array: Array, shape: tuple[int, ...]) -> Array:
 
 def lower_add(site: Site) -> Step:
     """Lower ADD and SUB by the profile's rule."""
-    rule = {AddRule.SHIFTED: _add_shifted, AddRule.APART: _add_apart}[site.profile.add]
-    return rule(site, 1 if site.op is Op.ADD else -1)
+    lower = {Method.SHIFTED: _add_shifted, Method.APART: _add_apart}[site.rule.method]
+    return lower(site, 1 if site.op is Op.ADD else -1)
 
 
 def _fused(site: Site) -> Activation:
@@ -44,7 +52,7 @@ def _add_shifted(site: Site, sign: int) -> Step:
     Source: tensorflow/lite/kernels/add.cc, left shift 20 for 8-bit codes.
     """
     a, b, out = site.operand(0), site.operand(1), site.result()
-    rule = site.profile.rule(site.op)
+    rule = site.rule
     common = 2.0 * max(site.scale_of(a), site.scale_of(b))
     a_scaling = wide_scaling(rule, site.scale_of(a) / common)
     b_scaling = wide_scaling(rule, site.scale_of(b) / common)
@@ -70,7 +78,7 @@ def _add_shifted(site: Site, sign: int) -> Step:
 def _add_apart(site: Site, sign: int) -> Step:
     """Lower an addition whose operands are rounded one by one; an accumulator may be one."""
     a, b, out = site.operand(0), site.operand(1), site.result()
-    rule = site.profile.rule(site.op)
+    rule = site.rule
     out_scale = site.scale_of(out)
     channels = out.shape[-1] if out.shape else 1
     scalings = []
@@ -84,7 +92,7 @@ def _add_apart(site: Site, sign: int) -> Step:
         ratios = [scale / out_scale for scale in quant.scale]
         scalings.append(fixed_scaling(rule, ratios, 0, -(1 << 31), (1 << 31) - 1))
     qmin, qmax = output_range(site, _fused(site))
-    scaling = fixed_scaling(Requant.NONE, [1.0], int(site.zero_of(out)), qmin, qmax)
+    scaling = fixed_scaling(UNSCALED, [1.0], int(site.zero_of(out)), qmin, qmax)
     zeros = [_common_zero(site, value) for value in (a, b)]
 
     def step(arrays: Sequence[Array]) -> tuple[Array, ...]:
@@ -107,10 +115,8 @@ def lower_mul(site: Site) -> Step:
     """Lower MUL of two codes. Source: tensorflow/lite/kernels/mul.cc."""
     a, b, out = site.operand(0), site.operand(1), site.result()
     qmin, qmax = output_range(site, _fused(site))
-    # Every step in float32, as the reference's Prepare.
-    product = float32_product(site.scale_of(a), site.scale_of(b))
-    ratio = float32_quotient(product, site.scale_of(out))
-    rule = site.profile.rule(site.op)
+    rule = site.rule
+    ratio = scale_ratio(site, site.scale_of(a), site.scale_of(b), site.scale_of(out))
     scaling = fixed_scaling(rule, [ratio], int(site.zero_of(out)), qmin, qmax)
     a_zero, b_zero = site.zero_of(a), site.zero_of(b)
 
@@ -138,11 +144,8 @@ def lower_rescale(site: Site) -> Step:
     qmin, qmax = output_range(site, _CLAMPS.get(site.op, Activation.NONE))
     if x.quant is None or x.quant.axis not in (None, len(x.shape) - 1):
         raise site.fail(f"{x.name!r} must have one scale, or one per index of its last axis")
-    ratios = [scale / site.scale_of(out) for scale in x.quant.scale]
-    if site.op in _CLAMPS:
-        # The reference divides the scales of a stand-alone clamp in float32.
-        ratios = [float32_quotient(scale, site.scale_of(out)) for scale in x.quant.scale]
-    rule = site.profile.rule(site.op)
+    rule = site.rule
+    ratios = [scale_ratio(site, scale, 1.0, site.scale_of(out)) for scale in x.quant.scale]
     scaling = fixed_scaling(rule, ratios, int(site.zero_of(out)), qmin, qmax)
     x_zero = _common_zero(site, x)
 
@@ -182,16 +185,17 @@ def lower_dequantize(site: Site) -> Step:
 
 
 def lower_leaky_relu(site: Site) -> Step:
-    """Lower LEAKY_RELU; ratios are formed in float32. Source: numerics.md, section 2.1."""
+    """Lower LEAKY_RELU. Source: numerics.md, section 2.1."""
     attrs = site.node.attrs
     assert isinstance(attrs, LeakyReluAttrs)
     x, out = site.operand(0), site.result()
     x_scale, out_scale = site.scale_of(x), site.scale_of(out)
-    rule = site.profile.rule(site.op)
+    rule = site.rule
     qmin, qmax = output_range(site, Activation.NONE)
     zero_point = int(site.zero_of(out))
-    above = fixed_scaling(rule, [float32_quotient(x_scale, out_scale)], zero_point, qmin, qmax)
-    slope = float32_quotient(float32_product(x_scale, attrs.alpha), out_scale)
+    ratio = scale_ratio(site, x_scale, 1.0, out_scale)
+    above = fixed_scaling(rule, [ratio], zero_point, qmin, qmax)
+    slope = scale_ratio(site, x_scale, attrs.alpha, out_scale)
     below = fixed_scaling(rule, [slope], zero_point, qmin, qmax)
     x_zero = site.zero_of(x)
 
@@ -263,7 +267,7 @@ def _table(site: Site) -> NDArray[np.integer]:
 def _scaled_function(site: Site) -> Callable[[int], int]:
     """Return the map from code - zero_point to output code - zero_point."""
     in_scale, out_scale = site.scale_of(site.operand(0)), site.scale_of(site.result())
-    if site.op is Op.HARD_SWISH and site.profile.hard_swish is HardSwishRule.FIXED_16:
+    if site.rule.method is Method.FIXED_16:
         return HardSwish.of(in_scale, out_scale).scaled
     attrs = site.node.attrs
     function = _FUNCTIONS[site.op]

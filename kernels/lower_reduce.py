@@ -10,7 +10,7 @@ from hwsim.attributes import MeanAttrs, NormAttrs, PoolAttrs, SoftmaxAttrs
 from hwsim.multiplier import quantize_multiplier
 from hwsim.norm import FRACTION_BITS, epsilon_code
 from hwsim.ops import Op
-from hwsim.profile import AverageRule, Requant
+from hwsim.profile import Method
 
 from .lower_linear import Array, Step
 from .norm import layer_norm_rows
@@ -38,7 +38,7 @@ def lower_pool(site: Site) -> Step:
     x, out = site.operand(0), site.result()
     qmin, qmax = output_range(site, attrs.activation)
     origin = attrs.padding[:2]
-    if site.op is Op.MAX_POOL_2D or site.profile.average is AverageRule.CODES:
+    if site.op is Op.MAX_POOL_2D or site.rule.method is Method.CODES:
         if x.dtype != out.dtype:
             raise site.fail(f"output must be {x.dtype} like the input, not {out.dtype}")
         if attrs.count_padding:
@@ -54,7 +54,7 @@ def lower_pool(site: Site) -> Step:
     ratio = site.scale_of(x) / site.scale_of(out)
     # Entry n divides by n; entry 0 is never read, a pool's window always meets its input.
     ratios = [ratio / max(n, 1) for n in range(attrs.kernel[0] * attrs.kernel[1] + 1)]
-    rule = site.profile.rule(site.op)
+    rule = site.rule
     by_count = fixed_scaling(rule, ratios, int(site.zero_of(out)), qmin, qmax)
     x_zero = site.zero_of(x)
 
@@ -72,7 +72,7 @@ def lower_pool(site: Site) -> Step:
 def lower_mean(site: Site) -> Step:
     """Lower MEAN over any axes.
 
-    Under double rounding the division by n is folded into the multiplier: k spare bits of it are
+    Folded, the division by n is folded into the multiplier: k spare bits of it are
     used before dividing. Source: numerics.md, section 3.3.
     """
     attrs = site.node.attrs
@@ -80,11 +80,11 @@ def lower_mean(site: Site) -> Step:
     x, out = site.operand(0), site.result()
     count = math.prod(x.shape[axis] for axis in attrs.axes)
     ratio = site.scale_of(x) / site.scale_of(out)
-    rule = site.profile.rule(site.op)
+    rule = site.rule
     dtype = site.integer(out)
     zero_point = int(site.zero_of(out))
-    if rule is Requant.DOUBLE_ROUNDING:
-        whole = shiftable_multiplier(ratio)
+    if rule.method is Method.FOLDED:
+        whole = shiftable_multiplier(rule, ratio)
         spare = min(count.bit_length() - 1, 32, 31 - whole.right_shift)
         divided = type(whole)((whole.multiplier << spare) // count, whole.right_shift + spare)
         scaling = pack_scaling(rule, [divided], [ratio / count], zero_point, dtype.min, dtype.max)
@@ -160,7 +160,7 @@ def lower_layer_norm(site: Site) -> Step:
     factor = gamma.data.astype(np.int64)
     dtype = site.integer(out)
     ratio = site.scale_of(gamma) * 2.0**-FRACTION_BITS / site.scale_of(out)
-    rule = site.profile.rule(site.op)
+    rule = site.rule
     scaling = fixed_scaling(rule, [ratio], int(site.zero_of(out)), dtype.min, dtype.max)
 
     def step(arrays: Sequence[Array]) -> tuple[Array, ...]:

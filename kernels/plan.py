@@ -120,7 +120,6 @@ def lower(graph: Graph, profile: NumericProfile) -> Plan:
             an accumulator could overflow.
     """
     _refuse_unkernelled(graph)
-    _refuse_wide(graph, profile)
     verify(graph, profile)
     last = {name: index for index, node in enumerate(graph.nodes) for name in node.inputs}
     calls = []
@@ -170,17 +169,6 @@ def _refuse_hybrid(graph: Graph, node: Node) -> None:
             f"node {node.name!r} ({node.op.value}): input must hold integer codes like the "
             f"weights, not {x.dtype}; hybrid operators do not run"
         )
-
-
-def _refuse_wide(graph: Graph, profile: NumericProfile) -> None:
-    """Refuse activations that the profile has no arithmetic for; accumulators have 32 bits."""
-    for value in graph.activations:
-        bits = value.dtype.bits
-        if value.quant is not None and bits != 32 and bits > profile.activation_bits:
-            raise GraphError(
-                f"value {value.name!r}: activations under {profile.name} must have at most "
-                f"{profile.activation_bits} bits, not {bits}"
-            )
 
 
 class _Pair:

@@ -15,14 +15,16 @@ from hwsim.multiplier import (
     Multiplier,
     float32_product,
     float32_quotient,
+    narrow_multiplier,
     quantize_multiplier,
 )
 from hwsim.ops import Op
-from hwsim.profile import NumericProfile, Requant, ScaleProduct
+from hwsim.profile import Clamp, NumericProfile, OperatorRule, Requant, ScaleProduct
 from hwsim.quant import IntType
 
 from .arith import Scaling
 
+UNSCALED = OperatorRule(Requant.NONE)
 _CACHE_LINE = 64
 
 
@@ -38,6 +40,13 @@ class Site:
     def op(self) -> Op:
         """The operator."""
         return self.node.op
+
+    @property
+    def rule(self) -> OperatorRule:
+        """The profile's rule for this operator and the width of its first operand."""
+        first = self.operand(0)
+        value = first if first.quant is not None else self.result()
+        return self.profile.rule(self.op, value.dtype.bits)
 
     def operand(self, slot: int) -> Value:
         """Return an input that the shape rules have proved to be there."""
@@ -98,6 +107,8 @@ def output_range(site: Site, activation: Activation) -> tuple[int, int]:
     dtype = site.integer(out)
     low, high = activation.bounds
     qmin, qmax = dtype.min, dtype.max
+    if site.rule.clamp is Clamp.SYMMETRIC and dtype.signed:
+        qmin = -qmax
     if activation is Activation.NONE:
         return qmin, qmax
     scale, zero_point = site.scale_of(out), int(site.zero_of(out))
@@ -127,36 +138,47 @@ def half_away(exact: float) -> int:
 
 
 def fixed_scaling(
-    rule: Requant, ratios: Sequence[float], zero_point: int, qmin: int, qmax: int
+    rule: OperatorRule, ratios: Sequence[float], zero_point: int, qmin: int, qmax: int
 ) -> Scaling:
     """Return the integers of a list of real ratios; ties and shifts follow the rule.
 
     Raises:
         QuantizationError: If a ratio is out of the multiplier's range.
     """
-    multipliers = [shiftable_multiplier(ratio) for ratio in ratios]
+    multipliers = [shiftable_multiplier(rule, ratio) for ratio in ratios]
     return pack_scaling(rule, multipliers, ratios, zero_point, qmin, qmax)
 
 
-def shiftable_multiplier(ratio: float) -> Multiplier:
-    """Return the multiplier of a ratio below 2**30; more is undefined in the reference's C."""
-    multiplier = quantize_multiplier(ratio)
-    if multiplier.right_shift < -30:
-        raise QuantizationError(f"scale ratio must be below 2**30, not {ratio:g}")
+def shiftable_multiplier(rule: OperatorRule, ratio: float) -> Multiplier:
+    """Return the multiplier of a ratio, its right shift inside the rule's range.
+
+    Shifts below -30 are undefined in the reference's C.
+    """
+    if not rule.requant.is_fixed:
+        half_away(ratio)  # finite
+        return Multiplier(0, 0)
+    multiplier = narrow_multiplier(quantize_multiplier(ratio), rule.multiplier_bits)
+    low, high = rule.right_shifts
+    if not low <= multiplier.right_shift <= high:
+        raise QuantizationError(
+            f"right shift of scale ratio {ratio:g} must be in [{low}, {high}], "
+            f"not {multiplier.right_shift}"
+        )
     return multiplier
 
 
 def pack_scaling(
-    rule: Requant,
+    rule: OperatorRule,
     multipliers: Sequence[Multiplier],
     ratios: Sequence[float],
     zero_point: int,
     qmin: int,
     qmax: int,
 ) -> Scaling:
-    """Return ready multipliers as kernel arguments; `ratios` serve REAL_HALF_AWAY."""
+    """Return ready multipliers as kernel arguments; `ratios` serve the floating-point rules."""
     return Scaling(
-        int(rule),
+        int(rule.requant),
+        rule.multiplier_bits,
         np.array([m.multiplier for m in multipliers], np.int64),
         np.array([m.right_shift for m in multipliers], np.int64),
         np.array(ratios, np.float64),
@@ -166,7 +188,7 @@ def pack_scaling(
     )
 
 
-def wide_scaling(rule: Requant, ratio: float) -> Scaling:
+def wide_scaling(rule: OperatorRule, ratio: float) -> Scaling:
     """Return the scaling of an intermediate: no zero point, clamped to int32 alone."""
     return fixed_scaling(rule, [ratio], 0, -(1 << 31), (1 << 31) - 1)
 
@@ -174,8 +196,20 @@ def wide_scaling(rule: Requant, ratio: float) -> Scaling:
 def raw_scaling(channels: int) -> Scaling:
     """Return the scaling that leaves accumulators as they are."""
     return pack_scaling(
-        Requant.NONE, [Multiplier(0, 0)] * channels, [1.0] * channels, 0, -(1 << 31), (1 << 31) - 1
+        UNSCALED, [Multiplier(0, 0)] * channels, [1.0] * channels, 0, -(1 << 31), (1 << 31) - 1
     )
+
+
+def scale_ratio(site: Site, a: float, b: float, out: float, gain: float = 1.0) -> float:
+    """Return a * b * gain / out in the precision of the site's rule."""
+    product = site.rule.product
+    if product is ScaleProduct.FLOAT32_IF_UNSIGNED:
+        unsigned = not site.integer(site.operand(0)).signed
+        product = ScaleProduct.FLOAT32 if unsigned else ScaleProduct.FLOAT64
+    if product is ScaleProduct.FLOAT64:
+        return a * b * gain / out
+    exact = float32_product(a, b) * gain
+    return exact / out if product is ScaleProduct.FLOAT32 else float32_quotient(exact, out)
 
 
 def product_scaling(site: Site, activation: Activation, channels: int) -> Scaling:
@@ -191,17 +225,13 @@ def product_scaling(site: Site, activation: Activation, channels: int) -> Scalin
         raise site.fail(f"{weights.name!r} must have quantization parameters")
     x_scale, out_scale = site.scale_of(x), site.scale_of(out)
     _check_channels(site, weights, channels)
-    if _multiplies_in_float32(site, x):
-        products = [float32_product(x_scale, scale) for scale in weights.quant.scale]
-    else:
-        products = [x_scale * scale for scale in weights.quant.scale]
-    attrs = site.node.attrs
+    attrs, rule = site.node.attrs, site.rule
     gain = attrs.scale if isinstance(attrs, MatMulAttrs) else 1.0
-    ratios = [product * gain / out_scale for product in products]
+    ratios = [scale_ratio(site, x_scale, scale, out_scale, gain) for scale in weights.quant.scale]
     if len(ratios) == 1:
         ratios *= channels
     qmin, qmax = output_range(site, activation)
-    return fixed_scaling(site.profile.rule(site.op), ratios, int(site.zero_of(out)), qmin, qmax)
+    return fixed_scaling(rule, ratios, int(site.zero_of(out)), qmin, qmax)
 
 
 def _check_channels(site: Site, weights: Value, channels: int) -> None:
@@ -214,13 +244,6 @@ def _check_channels(site: Site, weights: Value, channels: int) -> None:
             f"not of axis {weights.quant.axis}"
         )
     assert len(weights.quant.scale) in (1, channels)
-
-
-def _multiplies_in_float32(site: Site, x: Value) -> bool:
-    if site.profile.product is ScaleProduct.FLOAT32:
-        return True
-    unsigned = not site.integer(x).signed
-    return site.op is Op.MATMUL or (unsigned and site.op in (Op.CONV_2D, Op.DEPTHWISE_CONV_2D))
 
 
 def aligned(shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:

@@ -11,7 +11,7 @@ import pytest
 
 from hwsim.formats.tflite import read_tflite
 from hwsim.kernels.plan import execute
-from hwsim.profile import PROFILES
+from hwsim.profiles import PROFILES
 from tests.oracle import graph
 from tests.strategies import GENERATORS, generate
 

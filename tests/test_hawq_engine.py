@@ -15,7 +15,8 @@ from hwsim.kernels.elementwise import rescale
 from hwsim.kernels.plan import execute
 from hwsim.kernels.scaling import Site, fixed_scaling, product_scaling
 from hwsim.partition import CHOOSING, partition
-from hwsim.profile import PROFILES, Requant
+from hwsim.profile import OperatorRule, Requant
+from hwsim.profiles import PROFILES
 from hwsim.quant import IntType, QuantParams
 from hwsim.quantizer import quantize
 from tests.float_graphs import FAMILIES, random_bits, samples
@@ -120,7 +121,7 @@ def test_dyadic_product_equals_hawq_v3() -> None:
     accs = rng.integers(-(2**22) + 1, 2**22, (6000, len(ratios)), np.int32)
     for k in range(20):
         accs[:, k] = (accs[:, k] >> (k + 1) << (k + 1)) + (1 << k)  # exact halves
-    scaling = fixed_scaling(Requant.HALF_EVEN, ratios, 0, -(1 << 62), 1 << 62)
+    scaling = fixed_scaling(OperatorRule(Requant.HALF_EVEN), ratios, 0, -(1 << 62), 1 << 62)
     made = np.empty(accs.shape, np.int64)
     rescale(accs, np.int64(0), scaling, made)
     for k, ratio in enumerate(ratios):

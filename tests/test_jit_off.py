@@ -10,7 +10,7 @@ import pytest
 
 from hwsim.formats.tflite import read_tflite
 from hwsim.kernels.plan import execute
-from hwsim.profile import PROFILES
+from hwsim.profiles import PROFILES
 from tests.strategies import GENERATORS, generate
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -26,7 +26,7 @@ from hwsim.graph import Graph
 from hwsim.kernels.plan import execute
 from hwsim.ops import Op
 from hwsim.partition import partition
-from hwsim.profile import PROFILES
+from hwsim.profiles import PROFILES
 from hwsim.quant import IntType
 from hwsim.quantizer import channel_axis, quantize
 from hwsim.tables import Allocation, Option

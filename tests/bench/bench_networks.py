@@ -88,7 +88,7 @@ def available(name: str) -> bool:
 
 def ours(graph: Graph, x: np.ndarray, whole_call: bool) -> Contender:
     from hwsim.kernels.plan import lower
-    from hwsim.profile import find_profile
+    from hwsim.profiles import find_profile
 
     plan = lower(graph, find_profile(graph.profile))
     inputs = {graph.input_names[0]: x}
