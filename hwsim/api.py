@@ -137,12 +137,17 @@ def load_platform(name_or_path: str | Path) -> "Platform":
     return load_from_wing(name_or_path)
 
 
-def _profile_of(graph: Graph, profile: str | None) -> NumericProfile:
+Profile = str | Path | NumericProfile
+
+
+def _profile_of(graph: Graph, profile: Profile | None) -> NumericProfile:
     if graph.is_float:
         raise GraphError(
             f"graph {graph.name!r} must hold quantized codes, not floats; quantize it, or ask "
             "for profile 'float'"
         )
+    if isinstance(profile, NumericProfile):
+        return profile
     return find_profile(profile or graph.profile)
 
 
@@ -150,7 +155,7 @@ def run(
     graph: Graph,
     inputs: Arrays,
     *,
-    profile: str | None = None,
+    profile: Profile | None = None,
     threads: int = 1,
     progress: Callable[[int], None] | None = None,
 ) -> dict[str, NDArray[Any]]:
@@ -161,7 +166,8 @@ def run(
         inputs: Arrays by input name, or one array; codes in the input's own type, or floats,
             which are quantized with the input's own parameters. The batch may be any multiple of
             the graph's; results are joined along their first axis.
-        profile: Name of the arithmetic; the graph's own unless given.
+        profile: The arithmetic: a name, the path of a `.toml` file, or an object; the graph's own
+            unless given.
         threads: Parts of the batch computed at a time; the result does not depend on it.
         progress: Called with the number of inputs finished.
 
@@ -173,7 +179,7 @@ def run(
 
 
 def trace(
-    graph: Graph, inputs: Arrays, *, profile: str | None = None, threads: int = 1
+    graph: Graph, inputs: Arrays, *, profile: Profile | None = None, threads: int = 1
 ) -> dict[str, NDArray[Any]]:
     """Return every activation of a graph by name, inputs first; arguments as for `run`."""
     return _execute(graph, inputs, profile, threads, None, keep_all=True)
@@ -182,7 +188,7 @@ def trace(
 def _execute(
     graph: Graph,
     inputs: Arrays,
-    profile: str | None,
+    profile: Profile | None,
     threads: int,
     progress: Callable[[int], None] | None,
     *,
@@ -201,7 +207,7 @@ def _execute(
 def _computed(
     graph: Graph,
     inputs: Arrays,
-    profile: str | None,
+    profile: Profile | None,
     threads: int,
     progress: Callable[[int], None] | None,
     *,
@@ -290,7 +296,7 @@ def validate(
     inputs: Arrays,
     against: str | Path = "litert_ref",
     *,
-    profile: str | None = None,
+    profile: Profile | None = None,
     threads: int = 1,
 ) -> Validation:
     """Compare a graph's values, element for element, with a foreign runtime or a saved trace.

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from hwsim import cli_choose, cli_platforms, cli_run
+from hwsim import cli_choose, cli_platforms, cli_profiles, cli_run
 from hwsim.errors import HwsimError
 
 app = typer.Typer(
@@ -32,6 +32,12 @@ platforms.command("show")(cli_platforms.show_platform)
 platforms.command("check")(cli_platforms.check_platforms)
 platforms.command("schema")(cli_platforms.print_schema)
 app.add_typer(platforms, name="platforms")
+profiles = typer.Typer(no_args_is_help=True, help="Numeric profiles.")
+profiles.command("list")(cli_profiles.list_profiles)
+profiles.command("show")(cli_profiles.show_profile)
+profiles.command("check")(cli_profiles.check_profiles)
+profiles.command("schema")(cli_profiles.print_schema)
+app.add_typer(profiles, name="profiles")
 
 
 def main() -> None:

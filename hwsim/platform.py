@@ -7,8 +7,8 @@ are names of what a chip supports, not measurements; the row that holds them has
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError, model_validator
-from pydantic_core import ErrorDetails
 
+from hwsim.description import Table, broken_rule, first_sentence
 from hwsim.errors import PlatformError
 from hwsim.quantity import (
     Bandwidth,
@@ -29,8 +29,6 @@ from hwsim.quantity import (
     Processors,
     Quantity,
     Ratio,
-    Table,
-    broken_rule,
 )
 from hwsim.tables import Option
 
@@ -307,7 +305,7 @@ def parse_platform(table: dict[str, Any], file: str) -> Platform:
     try:
         return _ADAPTER.validate_python(table)
     except ValidationError as error:
-        raise PlatformError(f"{file}: {_sentence(error.errors()[0])}") from error
+        raise PlatformError(f"{file}: {first_sentence(error, _KINDS)}") from error
 
 
 def json_schema() -> dict[str, Any]:
@@ -331,49 +329,3 @@ def quantities(platform: Platform) -> dict[str, Quantity]:
 
     visit(platform, "")
     return found
-
-
-def _sentence(error: ErrorDetails) -> str:
-    """Return a validation error as "<field.path> must be <rule>, not <value>"."""
-    kind, context = error["type"], error.get("ctx", {})
-    steps = [step for step in error["loc"] if step not in _KINDS]
-    value: object = error["input"]
-    if kind == "rule":
-        steps += [context["field"]] if context["field"] else []
-        value = context["value"]
-    path = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in steps)
-    path = path.removeprefix(".") or "the file"
-    if kind == "union_tag_not_found":
-        return f"kind must be one of {', '.join(_KINDS)}, not missing"
-    if kind == "union_tag_invalid":
-        return f"kind must be one of {', '.join(_KINDS)}, not {context['tag']!r}"
-    if kind == "missing":
-        return f"{path} must be given, not missing"
-    if kind == "extra_forbidden":
-        return f"{path} must be a key that the schema knows, not {steps[-1]!r}"
-    rules = {
-        "rule": context.get("rule", ""),
-        "literal_error": context.get("expected", ""),
-        "string_type": "text",
-        "string_too_short": "a non-empty text",
-        "string_pattern_mismatch": "lower-case letters, digits and underscores",
-        "bool_type": "true or false",
-        "int_type": "an integer",
-        "float_type": "a number",
-        "list_type": "a list",
-        "too_short": "a non-empty list",
-        "model_type": "a table of value, unit and source"
-        if context.get("class_name") == "Quantity"
-        else "a table",
-        "greater_than_equal": f"at least {context.get('ge')}",
-        "less_than_equal": f"at most {context.get('le')}",
-    }
-    rule = rules.get(kind, error["msg"])
-    shown = value if kind == "rule" and value in ("missing", "none") else _shown(value)
-    return f"{path} must be {rule}, not {shown}"
-
-
-def _shown(value: object) -> str:
-    """Return a value as an error shows it, cut where it is long."""
-    text = repr(value)
-    return text if len(text) <= 80 else f"{text[:77]}..."

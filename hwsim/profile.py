@@ -16,6 +16,7 @@ from hwsim.quant import Rounding
 MULTIPLIER_BITS = (2, 31)
 RIGHT_SHIFTS = (-30, 31)
 ACCUMULATOR_BITS = (2, 64)
+TABLE_LENGTHS = tuple(1 << bits for bits in range(1, 9))
 
 
 class Requant(IntEnum):
@@ -86,6 +87,7 @@ class Method(Enum):
     INTEGER_SQRT = "integer_sqrt"
 
 
+_DOUBLE = (Requant.DOUBLE_ROUNDING, Requant.DOUBLE_HALF_UP)
 METHODS: Mapping[Op, tuple[Method, ...]] = MappingProxyType(
     {
         Op.ADD: (Method.SHIFTED, Method.APART),
@@ -160,10 +162,11 @@ class OperatorRule:
             raise GraphError(
                 f"multiplier_bits must be in [{low}, {high}], not {self.multiplier_bits}"
             )
-        if self.multiplier_bits != high and not self.requant.is_fixed:
+        free = self.requant.is_fixed and self.requant not in _DOUBLE
+        if self.multiplier_bits != high and not free:
             raise GraphError(
-                f"multiplier_bits must be absent under {self.requant.name.lower()}, which has no "
-                f"integer multiplier, not {self.multiplier_bits}"
+                f"multiplier_bits must be {high} under {self.requant.name.lower()}, "
+                f"not {self.multiplier_bits}"
             )
         first, last = self.right_shifts
         if not RIGHT_SHIFTS[0] <= first <= last <= RIGHT_SHIFTS[1]:
@@ -176,8 +179,14 @@ class OperatorRule:
             raise GraphError(
                 f"accumulator_bits must be in [{low}, {high}], not {self.accumulator_bits}"
             )
-        if self.table is not None and self.method is not Method.TABLE:
+        if self.table is None:
+            return
+        if self.method is not Method.TABLE:
             raise GraphError(f"table must be absent under method {self.method.value}, not given")
+        if len(self.table) not in TABLE_LENGTHS:
+            raise GraphError(
+                f"table must hold 2, 4, 8 ... 256 codes, one per input code, not {len(self.table)}"
+            )
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,25 +3,15 @@
 import math
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import AfterValidator, Field, model_validator
+
+from hwsim.description import Table, broken_rule
 
 _SI = {
     "pJ/MAC": 1e-12, "pJ/bit": 1e-12, "W": 1.0, "MHz": 1e6, "GB/s": 1e9, "KiB": 1024.0,
     "us": 1e-6, "MAC/cycle": 1.0, "element": 1.0, "cycle/element": 1.0,
     "cycle": 1.0, "pass": 1.0, "SM": 1.0, "LUT": 1.0, "DSP": 1.0, "BRAM_18K": 1.0, "1": 1.0,
 }  # fmt: skip
-
-
-def broken_rule(rule: str, value: object, field: str = "") -> PydanticCustomError:
-    """Return the error of one broken rule; `field` is relative to the validated table."""
-    return PydanticCustomError("rule", "rule", {"rule": rule, "value": value, "field": field})
-
-
-class Table(BaseModel):
-    """A frozen table of a description file that knows all its keys."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
 class Quantity(Table):

@@ -256,12 +256,31 @@ def _table(site: Site) -> NDArray[np.integer]:
     x, out = site.operand(0), site.result()
     dtype, out_dtype = site.integer(x), site.integer(out)
     zero_in, zero_out = int(site.zero_of(x)), int(site.zero_of(out))
+    if site.rule.table is not None:
+        return _given_table(site, site.rule.table)
     scaled = _scaled_function(site)
     entries = [
         min(max(scaled(code - zero_in) + zero_out, out_dtype.min), out_dtype.max)
         for code in range(dtype.min, dtype.max + 1)
     ]
     return np.array(entries, out_dtype.storage)
+
+
+def _given_table(site: Site, table: Sequence[int]) -> NDArray[np.integer]:
+    """Return the profile's own table, one code of the output per code of the input."""
+    dtype, out_dtype = site.integer(site.operand(0)), site.integer(site.result())
+    if len(table) != 1 << dtype.bits:
+        raise site.fail(
+            f"table of profile {site.profile.name} must hold {1 << dtype.bits} codes, one per "
+            f"code of {dtype}, not {len(table)}"
+        )
+    for index, code in enumerate(table):
+        if not out_dtype.min <= code <= out_dtype.max:
+            raise site.fail(
+                f"table[{index}] of profile {site.profile.name} must be a code of {out_dtype}, "
+                f"not {code}"
+            )
+    return np.array(table, out_dtype.storage)
 
 
 def _scaled_function(site: Site) -> Callable[[int], int]:

@@ -1,13 +1,12 @@
 """Read a platform description: a shipped name, or the path of a user's TOML file."""
 
-import tomllib
 from pathlib import Path
 
+from hwsim.description import read_toml
 from hwsim.errors import PlatformError
 from hwsim.platform import Platform, parse_platform
 
 _HERE = Path(__file__).resolve().parent
-_LARGEST_BYTES = 1_000_000
 
 
 def names() -> tuple[str, ...]:
@@ -37,20 +36,4 @@ def load_platform(name_or_path: str | Path) -> Platform:
 
 def _read(path: Path) -> Platform:
     """Return the platform of one file."""
-    try:
-        with path.open("rb") as file:
-            content = file.read(_LARGEST_BYTES + 1)
-    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
-        reason = getattr(error, "strerror", None) or str(error)
-        raise PlatformError(f"{path.name} must be a readable file, not {reason!r}") from error
-    if len(content) > _LARGEST_BYTES:
-        raise PlatformError(
-            f"{path.name} must be at most {_LARGEST_BYTES} bytes, not more than that"
-        )
-    try:
-        table = tomllib.loads(content.decode("utf-8"))
-    except RecursionError as error:
-        raise PlatformError(f"{path.name} must be TOML of few levels, not nested deeply") from error
-    except ValueError as error:  # syntax, encoding, an integer of thousands of digits
-        raise PlatformError(f"{path.name} must be TOML in UTF-8: {error}") from error
-    return parse_platform(table, path.name)
+    return parse_platform(read_toml(path, PlatformError), path.name)

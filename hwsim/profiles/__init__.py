@@ -1,6 +1,7 @@
 """The built-in profiles: rows of one table, each tied to the implementation it reproduces."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from types import MappingProxyType
 
 from hwsim.errors import GraphError
@@ -17,12 +18,20 @@ PROFILES: Mapping[str, NumericProfile] = MappingProxyType(
 )
 
 
-def find_profile(name: str) -> NumericProfile:
-    """Return a built-in profile.
+def find_profile(name_or_path: str | Path) -> NumericProfile:
+    """Return a built-in profile by name, or the one that a `.toml` file describes.
 
     Raises:
-        GraphError: If there is none of that name.
+        GraphError: If there is none, or the file breaks the schema or contradicts itself.
     """
-    if name not in PROFILES:
-        raise GraphError(f"profile must be one of {', '.join(PROFILES)}, not {name!r}")
-    return PROFILES[name]
+    name = str(name_or_path)
+    if name in PROFILES:
+        return PROFILES[name]
+    if Path(name).suffix != ".toml":
+        raise GraphError(
+            f"profile must be one of {', '.join(PROFILES)} or the path of a .toml file, "
+            f"not {name!r}"
+        )
+    from hwsim.profiles.file import read_profile  # pydantic: not for those who name one
+
+    return read_profile(Path(name), PROFILES)
