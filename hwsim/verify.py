@@ -167,7 +167,10 @@ def verify(graph: Graph, profile: NumericProfile) -> tuple[AccumulatorBound, ...
     nodes = {node.name: node for node in graph.nodes}
     for bound in bounds:
         node = nodes[bound.node]
-        rule = profile.rule(node.op, graph.values[node.inputs[0]].dtype.bits)
+        try:
+            rule = profile.rule(node.op, graph.values[node.inputs[0]].dtype.bits)
+        except GraphError as error:
+            raise GraphError(f"node {node.name!r} ({node.op.value}): {error}") from error
         if rule.overflow is Overflow.ERROR and bound.bits > rule.accumulator_bits:
             raise GraphError(
                 f"node {bound.node!r}: the accumulator must fit {rule.accumulator_bits} bits, "
