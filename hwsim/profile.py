@@ -4,14 +4,18 @@
 `OperatorRule` says how accumulators become codes again and how a non-linearity is approximated.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum, IntEnum
 from types import MappingProxyType
+from typing import TYPE_CHECKING, Optional
 
 from hwsim.errors import GraphError
 from hwsim.ops import Op
 from hwsim.quant import Rounding
+
+if TYPE_CHECKING:
+    from hwsim.graph import Graph, Node
 
 MULTIPLIER_BITS = (2, 31)
 RIGHT_SHIFTS = (-30, 31)
@@ -73,6 +77,10 @@ class Method(Enum):
     * TABLE: a table of the real function, formed in float32.
     * FIXED_16: 16-bit fixed point.
     * GEMMLOWP: Q5.26 fixed-point exponential and a Newton reciprocal.
+    * SINGLE_SHIFT: both operands times integers of one fraction, added, shifted once, ties up.
+    * FIXED_8: a multiplier of 8 fraction bits, shifted once, ties up; reals times a reciprocal.
+    * FLOAT32: in float32, the zero point added before ties go to even; functions in float64 first.
+    * FLOAT_TABLE: float32 exponentials by code difference, a float32 sum in element order.
     * INTEGER_SQRT: exact integer sums, a bitwise-exact integer square root, one division.
     """
 
@@ -84,20 +92,26 @@ class Method(Enum):
     TABLE = "table"
     FIXED_16 = "fixed_16"
     GEMMLOWP = "gemmlowp"
+    SINGLE_SHIFT = "single_shift"
+    FIXED_8 = "fixed_8"
+    FLOAT32 = "float32"
+    FLOAT_TABLE = "float_table"
     INTEGER_SQRT = "integer_sqrt"
 
 
 _DOUBLE = (Requant.DOUBLE_ROUNDING, Requant.DOUBLE_HALF_UP)
 METHODS: Mapping[Op, tuple[Method, ...]] = MappingProxyType(
     {
-        Op.ADD: (Method.SHIFTED, Method.APART),
-        Op.SUB: (Method.SHIFTED, Method.APART),
+        Op.ADD: (Method.SHIFTED, Method.APART, Method.SINGLE_SHIFT),
+        Op.SUB: (Method.SHIFTED, Method.APART, Method.SINGLE_SHIFT),
+        Op.QUANTIZE: (Method.REQUANTIZE, Method.FIXED_8),
+        Op.LEAKY_RELU: (Method.REQUANTIZE, Method.FIXED_8),
         Op.AVERAGE_POOL_2D: (Method.CODES, Method.REQUANTIZE),
-        Op.MEAN: (Method.FOLDED, Method.REQUANTIZE),
-        Op.SOFTMAX: (Method.GEMMLOWP,),
+        Op.MEAN: (Method.FOLDED, Method.REQUANTIZE, Method.FLOAT32),
+        Op.SOFTMAX: (Method.GEMMLOWP, Method.FLOAT_TABLE),
         Op.LAYER_NORM: (Method.INTEGER_SQRT,),
-        Op.LOGISTIC: (Method.TABLE,),
-        Op.TANH: (Method.TABLE,),
+        Op.LOGISTIC: (Method.TABLE, Method.FLOAT32),
+        Op.TANH: (Method.TABLE, Method.FLOAT32),
         Op.GELU: (Method.TABLE,),
         Op.HARD_SWISH: (Method.FIXED_16, Method.TABLE),
     }
@@ -129,6 +143,34 @@ class Clamp(Enum):
     SYMMETRIC = "symmetric"
 
 
+class Bounds(Enum):
+    """How the real bounds of a fused activation become codes; the quotient is float32 in both.
+
+    * HALF_AWAY: the quotient rounded, ties away from zero, then the zero point.
+    * SHIFTED_EVEN: quotient and zero point added in float32, then rounded, ties to even.
+    """
+
+    HALF_AWAY = "half_away"
+    SHIFTED_EVEN = "shifted_even"
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """Which nodes a rule is for.
+
+    Args:
+        says: What must be true of the node, as a sentence without its end.
+        holds: Whether it is.
+    """
+
+    says: str
+    holds: Callable[["Graph", "Node"], bool] = field(compare=False)
+
+    def __str__(self) -> str:
+        """Return the sentence."""
+        return self.says
+
+
 @dataclass(frozen=True, slots=True)
 class OperatorRule:
     """One cell of a profile: an operator at one activation width.
@@ -140,9 +182,12 @@ class OperatorRule:
         multiplier_bits: Fraction bits of the multiplier, which is below 2**multiplier_bits.
         right_shifts: Smallest and largest right shift; negative shifts left.
         clamp: The codes of the output that are used.
+        bounds: How a fused activation narrows them.
         accumulator_bits: Signed width of the accumulator.
         overflow: What the accumulator does beyond it.
         table: Output codes by input code, smallest first, in the place of a computed table.
+        condition: The nodes that the rule is for; every one unless given.
+        otherwise: The rule of the others; they are refused unless given.
     """
 
     requant: Requant
@@ -151,9 +196,12 @@ class OperatorRule:
     multiplier_bits: int = MULTIPLIER_BITS[1]
     right_shifts: tuple[int, int] = RIGHT_SHIFTS
     clamp: Clamp = Clamp.FULL
+    bounds: Bounds = Bounds.HALF_AWAY
     accumulator_bits: int = 32
     overflow: Overflow = Overflow.ERROR
     table: tuple[int, ...] | None = None
+    condition: Condition | None = None
+    otherwise: Optional["OperatorRule"] = None
 
     def __post_init__(self) -> None:
         """Refuse fields that contradict each other."""
@@ -210,8 +258,11 @@ class NumericProfile:
     def __post_init__(self) -> None:
         """Refuse a method that its operator does not have."""
         object.__setattr__(self, "rules", MappingProxyType(dict(self.rules)))
-        for (op, width), rule in self.rules.items():
+        for (op, width), first in self.rules.items():
             known = METHODS.get(op, (Method.REQUANTIZE,))
+            rule = first
+            while rule.method in known and rule.otherwise is not None:
+                rule = rule.otherwise
             if rule.method not in known:
                 raise GraphError(
                     f"{self.label}: {op.value}, {width} bits: method must be one of "
@@ -242,3 +293,18 @@ class NumericProfile:
             f"{self.label}: operator with operands of {width} bits must be one of {known}, "
             f"not {op.value}"
         )
+
+    def rule_at(self, graph: "Graph", node: "Node", bits: int) -> OperatorRule:
+        """Return the rule of one node, whose first operand has `bits` bits.
+
+        Raises:
+            GraphError: If the profile has no row for it, or the row is not for this node.
+        """
+        rule = self.rule(node.op, bits)
+        while rule.condition is not None and not rule.condition.holds(graph, node):
+            if rule.otherwise is None:
+                raise GraphError(
+                    f"node {node.name!r} ({node.op.value}): {rule.condition} under {self.label}"
+                )
+            rule = rule.otherwise
+        return rule

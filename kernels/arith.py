@@ -134,6 +134,13 @@ def scale_float32(acc: int, ratio: float) -> int:
 
 
 @jit
+def requantize_float32(acc: int, ratio: float, zero_point: int, qmin: int, qmax: int) -> int:
+    """Return clamp(acc * ratio + zero_point), all in float32, rounded last, ties to even."""
+    shifted = np.float32(acc) * np.float32(ratio) + np.float32(zero_point)
+    return int(np.rint(min(max(float(shifted), float(qmin)), float(qmax))))
+
+
+@jit
 def scale(acc: int, scaling: Scaling, channel: int) -> int:
     """Scale one accumulator by the rule; the result is an unclamped int64."""
     rule = scaling.rule

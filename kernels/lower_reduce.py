@@ -7,14 +7,15 @@ from typing import Any
 import numpy as np
 
 from hwsim.attributes import MeanAttrs, NormAttrs, PoolAttrs, SoftmaxAttrs
-from hwsim.multiplier import quantize_multiplier
+from hwsim.multiplier import float32_product, float32_quotient, quantize_multiplier
 from hwsim.norm import FRACTION_BITS, epsilon_code
 from hwsim.ops import Op
 from hwsim.profile import Method
+from hwsim.quant import IntType
 
 from .lower_linear import Array, Step
 from .norm import layer_norm_rows
-from .pool import average_pool_codes, average_pool_scaled, max_pool_2d, mean_rows
+from .pool import average_pool_codes, average_pool_scaled, max_pool_2d, mean_rows, mean_rows_float32
 from .scaling import (
     Site,
     fixed_scaling,
@@ -22,7 +23,7 @@ from .scaling import (
     pack_scaling,
     shiftable_multiplier,
 )
-from .softmax import softmax_rows
+from .softmax import softmax_rows, softmax_rows_by_table
 
 _INPUT_INTEGER_BITS = 5
 # Each exponential adds at most 2**19 to the sum; 2**12 of them reach 2**31.
@@ -83,6 +84,23 @@ def lower_mean(site: Site) -> Step:
     rule = site.rule
     dtype = site.integer(out)
     zero_point = int(site.zero_of(out))
+    x_zero = site.zero_of(x)
+    kept = tuple(axis for axis in range(len(x.shape)) if axis not in attrs.axes)
+
+    def rows(array: Array) -> Array:
+        return np.ascontiguousarray(array.transpose(*kept, *attrs.axes)).reshape(-1, count)
+
+    if rule.method is Method.FLOAT32:
+        by_count = float32_quotient(float32_quotient(site.scale_of(x), site.scale_of(out)), count)
+
+        def floating(arrays: Sequence[Array]) -> tuple[Array, ...]:
+            made = np.empty(out.elements, out.dtype.storage)
+            mean_rows_float32(
+                rows(arrays[0]), x_zero, by_count, zero_point, dtype.min, dtype.max, made
+            )
+            return (made.reshape(out.shape),)
+
+        return floating
     if rule.method is Method.FOLDED:
         whole = shiftable_multiplier(rule, ratio)
         spare = min(count.bit_length() - 1, 32, 31 - whole.right_shift)
@@ -90,13 +108,10 @@ def lower_mean(site: Site) -> Step:
         scaling = pack_scaling(rule, [divided], [ratio / count], zero_point, dtype.min, dtype.max)
     else:
         scaling = fixed_scaling(rule, [ratio / count], zero_point, dtype.min, dtype.max)
-    x_zero = site.zero_of(x)
-    kept = tuple(axis for axis in range(len(x.shape)) if axis not in attrs.axes)
 
     def step(arrays: Sequence[Array]) -> tuple[Array, ...]:
-        rows = np.ascontiguousarray(arrays[0].transpose(*kept, *attrs.axes)).reshape(-1, count)
-        made = np.empty(rows.shape[0], out.dtype.storage)
-        mean_rows(rows, x_zero, scaling, made)
+        made = np.empty(out.elements, out.dtype.storage)
+        mean_rows(rows(arrays[0]), x_zero, scaling, made)
         return (made.reshape(out.shape),)
 
     return step
@@ -116,6 +131,8 @@ def lower_softmax(site: Site) -> Step:
             f"output must have scale 2**-{dtype.bits} and zero point {dtype.min}, "
             f"not {site.scale_of(out):g} and {int(site.zero_of(out))}"
         )
+    if site.rule.method is Method.FLOAT_TABLE:
+        return _softmax_by_table(site, attrs.beta, dtype)
     if classes >= 1 << _SUM_HEADROOM:
         raise site.fail(f"classes must be below {1 << _SUM_HEADROOM}, not {classes}")
     fraction = 31 - _INPUT_INTEGER_BITS
@@ -132,6 +149,25 @@ def lower_softmax(site: Site) -> Step:
         softmax_rows(
             rows, scaled.multiplier, left_shift, smallest, dtype.bits, dtype.min, dtype.max, made
         )
+        return (made.reshape(out.shape),)
+
+    return step
+
+
+def _softmax_by_table(site: Site, beta: float, dtype: IntType) -> Step:
+    """Lower SOFTMAX of codes of at most 8 bits by a table of float32 exponentials."""
+    x, out = site.operand(0), site.result()
+    codes = 1 << site.integer(x).bits
+    scale = float32_product(site.scale_of(x), beta)
+    exponentials = np.array(
+        [math.exp(-float32_product(scale, difference)) for difference in range(codes)], np.float32
+    )
+    classes, out_scale, zero_point = x.shape[-1], site.scale_of(out), int(site.zero_of(out))
+
+    def step(arrays: Sequence[Array]) -> tuple[Array, ...]:
+        rows = arrays[0].reshape(-1, classes)
+        made = np.empty(rows.shape, dtype.storage)
+        softmax_rows_by_table(rows, exponentials, out_scale, zero_point, dtype.min, dtype.max, made)
         return (made.reshape(out.shape),)
 
     return step

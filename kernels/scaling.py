@@ -1,8 +1,10 @@
 """From scales to the integers a kernel multiplies by, under a numeric profile."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -19,7 +21,7 @@ from hwsim.multiplier import (
     quantize_multiplier,
 )
 from hwsim.ops import Op
-from hwsim.profile import Clamp, NumericProfile, OperatorRule, Requant, ScaleProduct
+from hwsim.profile import Bounds, Clamp, NumericProfile, OperatorRule, Requant, ScaleProduct
 from hwsim.quant import IntType
 
 from .arith import Scaling
@@ -41,12 +43,12 @@ class Site:
         """The operator."""
         return self.node.op
 
-    @property
+    @cached_property
     def rule(self) -> OperatorRule:
-        """The profile's rule for this operator and the width of its first operand."""
+        """The profile's rule for this node and the width of its first operand."""
         first = self.operand(0)
         value = first if first.quant is not None else self.result()
-        return self.profile.rule(self.op, value.dtype.bits)
+        return self.profile.rule_at(self.graph, self.node, value.dtype.bits)
 
     def operand(self, slot: int) -> Value:
         """Return an input that the shape rules have proved to be there."""
@@ -100,8 +102,9 @@ class Site:
 def output_range(site: Site, activation: Activation) -> tuple[int, int]:
     """Return (qmin, qmax) of the node's output after its fused activation.
 
-    The bound of an activation is zero_point + round(bound / scale), ties away from zero, divided
-    in float32. Source: CalculateActivationRangeQuantized, tensorflow/lite/kernels/kernel_util.cc.
+    The bound of an activation is zero_point + round(bound / scale) by the rule's `Bounds`.
+    Source: CalculateActivationRangeQuantized, tensorflow/lite/kernels/kernel_util.cc, and
+    xnn_qs8_quantize, XNNPACK src/xnnpack/quantization.h.
     """
     out = site.result()
     dtype = site.integer(out)
@@ -112,10 +115,11 @@ def output_range(site: Site, activation: Activation) -> tuple[int, int]:
     if activation is Activation.NONE:
         return qmin, qmax
     scale, zero_point = site.scale_of(out), int(site.zero_of(out))
+    code = _BOUND_CODES[site.rule.bounds]
     if math.isfinite(low):
-        qmin = max(qmin, zero_point + half_away(float32_quotient(low, scale)))
+        qmin = max(qmin, code(float32_quotient(low, scale), zero_point))
     if math.isfinite(high):
-        qmax = min(qmax, zero_point + half_away(float32_quotient(high, scale)))
+        qmax = min(qmax, code(float32_quotient(high, scale), zero_point))
     if qmin > qmax:
         raise site.fail(
             f"{out.name!r} must have codes for the interval of {activation.value}, not none"
@@ -135,6 +139,27 @@ def half_away(exact: float) -> int:
     if abs(exact - whole) >= 0.5:
         whole += 1 if exact > 0 else -1
     return whole
+
+
+def shifted_even(exact: float, zero_point: int) -> int:
+    """Return exact + zero_point, added in float32 and rounded, ties to even.
+
+    Raises:
+        QuantizationError: If it is not finite.
+    """
+    with np.errstate(over="ignore"):
+        shifted = float(np.float32(exact) + np.float32(zero_point))
+    if not math.isfinite(shifted):
+        raise QuantizationError(f"rescaled code must be a finite number, not {shifted}")
+    return round(shifted)
+
+
+_BOUND_CODES: Mapping[Bounds, Callable[[float, int], int]] = MappingProxyType(
+    {
+        Bounds.HALF_AWAY: lambda exact, zero_point: half_away(exact) + zero_point,
+        Bounds.SHIFTED_EVEN: shifted_even,
+    }
+)
 
 
 def fixed_scaling(
@@ -186,6 +211,19 @@ def pack_scaling(
         int(qmin),
         int(qmax),
     )
+
+
+_EIGHT = 8
+
+
+def fixed_8_scaling(ratios: Sequence[float], zero_point: int, qmin: int, qmax: int) -> Scaling:
+    """Return round(256 * ratio), ties to even, as multipliers of 8 fraction bits; ties up.
+
+    Source: XNNPACK src/microparams-init.c, xnn_init_qs8_cvt_scalar_params and its kin.
+    """
+    multipliers = [Multiplier(round(math.ldexp(ratio, _EIGHT)), 0) for ratio in ratios]
+    rule = OperatorRule(Requant.HALF_UP, multiplier_bits=_EIGHT)
+    return pack_scaling(rule, multipliers, ratios, zero_point, qmin, qmax)
 
 
 def wide_scaling(rule: OperatorRule, ratio: float) -> Scaling:

@@ -1,4 +1,4 @@
-"""Softmax in fixed point: Q5.26 inputs, Q0.31 exponentials, one reciprocal per row.
+"""Softmax in fixed point: Q5.26 inputs, Q0.31 exponentials, one reciprocal per row; and by table.
 
 Source: tensorflow/lite/kernels/internal/reference/softmax.h and gemmlowp's fixedpoint.h; the
 formulas are written out in numerics.md, section 3.5. Oracle: tests/oracle/softmax.py.
@@ -109,3 +109,31 @@ def softmax_rows(
                 exponential = exp_on_negative(scaled)
                 code = rounding_shift(doubling_high_multiply(inverse, exponential), shift)
             out[row, i] = min(code + zero_point, qmax)
+
+
+@jit
+def softmax_rows_by_table(
+    x: Codes,
+    exponentials: NDArray[np.float32],
+    out_scale: float,
+    zero_point: int,
+    qmin: int,
+    qmax: int,
+    out: Codes,
+) -> None:
+    """Write softmax of each row of `x` (rows, classes); entry d of the table is exp(-d * scale).
+
+    Every step is float32, the sum in element order; ties go to even.
+    Source: Softmax of tensorflow/lite/kernels/internal/optimized/optimized_ops.h.
+    """
+    for row in range(x.shape[0]):
+        largest = widen(x[row, 0])
+        for i in range(x.shape[1]):
+            largest = max(largest, widen(x[row, i]))
+        total = np.float32(0)
+        for i in range(x.shape[1]):
+            total = np.float32(total + exponentials[largest - widen(x[row, i])])
+        inverse = np.float32(1) / np.float32(total * np.float32(out_scale))
+        for i in range(x.shape[1]):
+            exact = np.float32(exponentials[largest - widen(x[row, i])] * inverse)
+            out[row, i] = saturate(int(np.rint(exact)) + zero_point, qmin, qmax)

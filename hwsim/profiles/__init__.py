@@ -8,9 +8,11 @@ from hwsim.errors import GraphError
 from hwsim.profile import NumericProfile
 from hwsim.profiles.dyadic import HAWQ
 from hwsim.profiles.litert import TFLITE_REF
+from hwsim.profiles.xnnpack import XNNPACK
 
 _BUILT_IN = (
     TFLITE_REF,
+    XNNPACK,
     HAWQ,
 )
 PROFILES: Mapping[str, NumericProfile] = MappingProxyType(
