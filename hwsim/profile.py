@@ -76,7 +76,7 @@ class Method(Enum):
     * FOLDED: the division by the count is folded into the multiplier, exactly as far as it fits.
     * TABLE: a table of the real function, formed in float32.
     * FIXED_16: 16-bit fixed point.
-    * GEMMLOWP: Q5.26 fixed-point exponential and a Newton reciprocal.
+    * GEMMLOWP: fixed-point exponential (Q5.26, Q4.27 for LOGISTIC) and a Newton reciprocal.
     * SINGLE_SHIFT: both operands times integers of one fraction, added, shifted once, ties up.
     * FIXED_8: a multiplier of 8 fraction bits, shifted once, ties up; reals times a reciprocal.
     * FLOAT32: in float32, the zero point added before ties go to even; functions in float64 first.
@@ -110,8 +110,8 @@ METHODS: Mapping[Op, tuple[Method, ...]] = MappingProxyType(
         Op.MEAN: (Method.FOLDED, Method.REQUANTIZE, Method.FLOAT32),
         Op.SOFTMAX: (Method.GEMMLOWP, Method.FLOAT_TABLE),
         Op.LAYER_NORM: (Method.INTEGER_SQRT,),
-        Op.LOGISTIC: (Method.TABLE, Method.FLOAT32),
-        Op.TANH: (Method.TABLE, Method.FLOAT32),
+        Op.LOGISTIC: (Method.TABLE, Method.FLOAT32, Method.GEMMLOWP),
+        Op.TANH: (Method.TABLE, Method.FLOAT32, Method.GEMMLOWP),
         Op.GELU: (Method.TABLE,),
         Op.HARD_SWISH: (Method.FIXED_16, Method.TABLE),
     }

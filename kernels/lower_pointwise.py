@@ -13,7 +13,7 @@ from hwsim.graph import Value
 from hwsim.multiplier import float32_product, float32_quotient
 from hwsim.ops import Op
 from hwsim.profile import Method, OperatorRule
-from hwsim.quant import dequantize_array, quantize_array
+from hwsim.quant import INT8, dequantize_array, quantize_array
 
 from .arith import Scaling
 from .elementwise import add_apart, add_once, add_shifted, leaky_relu, look_up, multiply, rescale
@@ -30,6 +30,7 @@ from .scaling import (
     shifted_even,
     wide_scaling,
 )
+from .sigmoid import Sigmoid
 
 _LEFT_SHIFT = 20
 
@@ -93,7 +94,8 @@ def _add_once(site: Site, sign: int) -> Step:
     a, b, out = site.operand(0), site.operand(1), site.result()
     ratios = [float32_quotient(site.scale_of(x), site.scale_of(out)) for x in (a, b)]
     right_shift = _ADD_BITS + 1 - math.frexp(max(ratios))[1]
-    left, right = (np.int64(round(math.ldexp(ratio, right_shift))) for ratio in ratios)
+    multipliers: list[Any] = [np.int64(round(math.ldexp(r, right_shift))) for r in ratios]
+    left, right = multipliers
     qmin, qmax = output_range(site, _fused(site))
     a_zero, b_zero = site.zero_of(a), site.zero_of(b)
     zero_point = int(site.zero_of(out))
@@ -375,11 +377,25 @@ def _given_table(site: Site, table: Sequence[int]) -> NDArray[np.integer]:
     return np.array(table, out_dtype.storage)
 
 
+_SIGMOID_OUTPUTS = {Op.LOGISTIC: (2.0**-8, -128), Op.TANH: (2.0**-7, 0)}
+
+
+def _fixed_sigmoid(site: Site) -> Callable[[int], int]:
+    """Return LOGISTIC or TANH in fixed point, whose output parameters are its own."""
+    out = site.result()
+    scale, zero_point = _SIGMOID_OUTPUTS[site.op]
+    if site.integer(out) != INT8 or (site.scale_of(out), site.zero_of(out)) != (scale, zero_point):
+        raise site.fail(f"output must be int8 with scale {scale:g} and zero point {zero_point}")
+    return Sigmoid.of(site.op, site.scale_of(site.operand(0))).scaled
+
+
 def _scaled_function(site: Site) -> Callable[[int], int]:
     """Return the map from code - zero_point to output code - zero_point."""
     in_scale, out_scale = site.scale_of(site.operand(0)), site.scale_of(site.result())
     if site.rule.method is Method.FIXED_16:
         return HardSwish.of(in_scale, out_scale).scaled
+    if site.rule.method is Method.GEMMLOWP:
+        return _fixed_sigmoid(site)
     attrs = site.node.attrs
     function = _FUNCTIONS[site.op]
     if isinstance(attrs, GeluAttrs) and attrs.tanh:

@@ -43,7 +43,8 @@ class LiteRT:
 
     Args:
         timeout_s: How long one model may take, its start included.
-        kernels: "reference" (BUILTIN_REF) or "default" (XNNPACK, and what it leaves to others).
+        kernels: "reference" (BUILTIN_REF), "default" (XNNPACK, and what it leaves to others), or
+            "micro" (TFLite Micro).
     """
 
     def __init__(self, timeout_s: float = 60.0, kernels: str = "reference") -> None:
@@ -177,6 +178,8 @@ def send(pipe: BinaryIO, arrays: Mapping[str, np.ndarray]) -> None:
 
 def evaluate(message: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Run one model in this process."""
+    if str(message["kernels"]) == "micro":
+        return evaluate_micro(message)
     from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
     reference = str(message["kernels"]) == "reference"
@@ -208,6 +211,27 @@ def evaluate(message: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
             except ValueError:  # a temporary of a kernel
                 continue
             results[f"{position}/{detail['name']}"] = array
+    return results
+
+
+def evaluate_micro(message: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Run one model on TFLite Micro, in this process; outputs alone."""
+    from ai_edge_litert import schema_py_generated as schema
+    from tflite_micro.python.tflite_micro import runtime
+
+    content = message["model"].tobytes()
+    graph = schema.Model.GetRootAs(content, 0).Subgraphs(0)
+    inputs = [graph.Tensors(i).Name().decode() for i in graph.InputsAsNumpy()]
+    outputs = [graph.Tensors(i).Name().decode() for i in graph.OutputsAsNumpy()]
+    interpreter = runtime.Interpreter.from_bytes(content)
+    positions = dict.fromkeys(key.split("/", 1)[0] for key in message if "/" in key)
+    results = {}
+    for position in positions:
+        for slot, name in enumerate(inputs):
+            interpreter.set_input(message[f"{position}/{name}"], slot)
+        interpreter.invoke()
+        for slot, name in enumerate(outputs):
+            results[f"{position}/{name}"] = np.array(interpreter.get_output(slot))
     return results
 
 

@@ -8,11 +8,13 @@ from hwsim.errors import GraphError
 from hwsim.profile import NumericProfile
 from hwsim.profiles.dyadic import HAWQ
 from hwsim.profiles.litert import TFLITE_REF
+from hwsim.profiles.tflm import TFLM
 from hwsim.profiles.xnnpack import XNNPACK
 
 _BUILT_IN = (
     TFLITE_REF,
     XNNPACK,
+    TFLM,
     HAWQ,
 )
 PROFILES: Mapping[str, NumericProfile] = MappingProxyType(
