@@ -3,6 +3,13 @@
 Layouts: activations NHWC, CONV weights (O, kh, kw, I / groups), DEPTHWISE weights (1, kh, kw, O)
 with O = I * multiplier, FULLY_CONNECTED weights (O, I). A new operator is one row here, one
 kernel, one oracle and one vector set.
+
+Recurrent operators keep nothing between calls: states are operands and results.
+* LSTM: x (B, T, I); input weights (H, I) and recurrent weights (H, H) of the input, forget, cell
+  and output gate; hidden and cell state (B, H); biases (H,) of the four gates. Makes every hidden
+  state (B, T, H), then the last hidden and cell states.
+* SVDF: x (B, I); feature weights (F, I); time weights (F, M); state (B, F, M), the newest entry
+  last; bias (F / rank,). Makes (B, F / rank) and the next state.
 """
 
 from dataclasses import dataclass
@@ -18,6 +25,7 @@ from hwsim.attributes import (
     FusedAttrs,
     GeluAttrs,
     LeakyReluAttrs,
+    LstmAttrs,
     MatMulAttrs,
     MeanAttrs,
     NoAttrs,
@@ -28,6 +36,7 @@ from hwsim.attributes import (
     SliceAttrs,
     SoftmaxAttrs,
     SplitAttrs,
+    SvdfAttrs,
     TransposeAttrs,
 )
 from hwsim.shapes import (
@@ -37,6 +46,7 @@ from hwsim.shapes import (
     conv_shape,
     depthwise_shape,
     fully_connected_shape,
+    lstm_shape,
     matmul_shape,
     mean_shape,
     norm_shape,
@@ -47,6 +57,7 @@ from hwsim.shapes import (
     slice_shape,
     softmax_shape,
     split_shape,
+    svdf_shape,
     transpose_shape,
 )
 from hwsim.workload import Work
@@ -59,6 +70,8 @@ class Op(Enum):
     DEPTHWISE_CONV_2D = "depthwise_conv_2d"
     FULLY_CONNECTED = "fully_connected"
     MATMUL = "matmul"
+    LSTM = "lstm"
+    SVDF = "svdf"
     ADD = "add"
     SUB = "sub"
     MUL = "mul"
@@ -121,6 +134,8 @@ _ROWS = (
         Op.FULLY_CONNECTED, FullyConnectedAttrs, (2, 3), fully_connected_shape, Work.FULLY_CONNECTED
     ),
     OpSpec(Op.MATMUL, MatMulAttrs, (2, 2), matmul_shape, Work.MATMUL),
+    OpSpec(Op.LSTM, LstmAttrs, (11, 15), lstm_shape, Work.RECURRENT),
+    OpSpec(Op.SVDF, SvdfAttrs, (4, 5), svdf_shape, Work.RECURRENT),
     OpSpec(Op.ADD, FusedAttrs, (2, 2), binary_shape, Work.ELEMENTWISE),
     OpSpec(Op.SUB, FusedAttrs, (2, 2), binary_shape, Work.ELEMENTWISE),
     OpSpec(Op.MUL, FusedAttrs, (2, 2), binary_shape, Work.ELEMENTWISE),
@@ -134,7 +149,7 @@ _ROWS = (
     OpSpec(Op.RELU, NoAttrs, (1, 1), same_shape, Work.ELEMENTWISE),
     OpSpec(Op.RELU6, NoAttrs, (1, 1), same_shape, Work.ELEMENTWISE),
     OpSpec(Op.RELU_N1_TO_1, NoAttrs, (1, 1), same_shape, Work.ELEMENTWISE),
-    OpSpec(Op.CLIP, ClipAttrs, (1, 1), same_shape, Work.ELEMENTWISE, float_only=True),
+    OpSpec(Op.CLIP, ClipAttrs, (1, 1), same_shape, Work.ELEMENTWISE),
     OpSpec(Op.LEAKY_RELU, LeakyReluAttrs, (1, 1), same_shape, Work.ELEMENTWISE),
     OpSpec(Op.LOGISTIC, NoAttrs, (1, 1), same_shape, Work.TABLE),
     OpSpec(Op.TANH, NoAttrs, (1, 1), same_shape, Work.TABLE),

@@ -37,6 +37,7 @@ from .lower_pointwise import (
     lower_rescale,
     lower_table,
 )
+from .lower_recurrent import lower_lstm, lower_svdf
 from .lower_reduce import lower_layer_norm, lower_mean, lower_pool, lower_softmax
 from .scaling import Site
 
@@ -46,6 +47,8 @@ KERNELS: Mapping[Op, Callable[[Site], Step]] = MappingProxyType(
         Op.DEPTHWISE_CONV_2D: lower_depthwise_conv_2d,
         Op.FULLY_CONNECTED: lower_fully_connected,
         Op.MATMUL: lower_matmul,
+        Op.LSTM: lower_lstm,
+        Op.SVDF: lower_svdf,
         Op.ADD: lower_add,
         Op.SUB: lower_add,
         Op.MUL: lower_mul,
@@ -57,6 +60,7 @@ KERNELS: Mapping[Op, Callable[[Site], Step]] = MappingProxyType(
         Op.RELU: lower_rescale,
         Op.RELU6: lower_rescale,
         Op.RELU_N1_TO_1: lower_rescale,
+        Op.CLIP: lower_rescale,
         Op.LEAKY_RELU: lower_leaky_relu,
         Op.LOGISTIC: lower_table,
         Op.TANH: lower_table,
