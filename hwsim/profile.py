@@ -16,6 +16,7 @@ from hwsim.quant import Rounding
 MULTIPLIER_BITS = (2, 31)
 RIGHT_SHIFTS = (-30, 31)
 ACCUMULATOR_BITS = (2, 64)
+LEFT_SHIFTS = (0, 30)
 TABLE_LENGTHS = tuple(1 << bits for bits in range(1, 9))
 
 
@@ -74,6 +75,9 @@ class Method(Enum):
     * FOLDED: the division by the count is folded into the multiplier, exactly as far as it fits.
     * TABLE: a table of the real function, formed in float32.
     * FIXED_16: 16-bit fixed point.
+    * UINT16_TABLE: 256 entries of 16 bits over half the range, interpolated; the rest by symmetry.
+    * LUT_513_FLOAT64, LUT_513_FLOAT32: tables of 513 entries over the range of 16 bits,
+      interpolated; their entries are formed in that precision.
     * GEMMLOWP: Q5.26 fixed-point exponential and a Newton reciprocal.
     * INTEGER_SQRT: exact integer sums, a bitwise-exact integer square root, one division.
     """
@@ -85,6 +89,9 @@ class Method(Enum):
     FOLDED = "folded"
     TABLE = "table"
     FIXED_16 = "fixed_16"
+    UINT16_TABLE = "uint16_table"
+    LUT_513_FLOAT64 = "lut_513_float64"
+    LUT_513_FLOAT32 = "lut_513_float32"
     GEMMLOWP = "gemmlowp"
     INTEGER_SQRT = "integer_sqrt"
 
@@ -96,10 +103,10 @@ METHODS: Mapping[Op, tuple[Method, ...]] = MappingProxyType(
         Op.SUB: (Method.SHIFTED, Method.APART),
         Op.AVERAGE_POOL_2D: (Method.CODES, Method.REQUANTIZE),
         Op.MEAN: (Method.FOLDED, Method.REQUANTIZE),
-        Op.SOFTMAX: (Method.GEMMLOWP,),
+        Op.SOFTMAX: (Method.GEMMLOWP, Method.LUT_513_FLOAT64, Method.LUT_513_FLOAT32),
         Op.LAYER_NORM: (Method.INTEGER_SQRT,),
-        Op.LOGISTIC: (Method.TABLE,),
-        Op.TANH: (Method.TABLE,),
+        Op.LOGISTIC: (Method.TABLE, Method.UINT16_TABLE),
+        Op.TANH: (Method.TABLE, Method.UINT16_TABLE),
         Op.GELU: (Method.TABLE,),
         Op.HARD_SWISH: (Method.FIXED_16, Method.TABLE),
     }
@@ -145,6 +152,8 @@ class OperatorRule:
         accumulator_bits: Signed width of the accumulator.
         overflow: What the accumulator does beyond it.
         table: Output codes by input code, smallest first, in the place of a computed table.
+        left_shift: Bits that SHIFTED gains before it brings operands to a common scale.
+        narrow_bias: The rule where a bias has at most 32 bits; None if that makes no difference.
     """
 
     requant: Requant
@@ -156,6 +165,8 @@ class OperatorRule:
     accumulator_bits: int = 32
     overflow: Overflow = Overflow.ERROR
     table: tuple[int, ...] | None = None
+    left_shift: int = 20
+    narrow_bias: "OperatorRule | None" = None
 
     def __post_init__(self) -> None:
         """Refuse fields that contradict each other."""
@@ -181,6 +192,9 @@ class OperatorRule:
             raise GraphError(
                 f"accumulator_bits must be in [{low}, {high}], not {self.accumulator_bits}"
             )
+        low, high = LEFT_SHIFTS
+        if not low <= self.left_shift <= high:
+            raise GraphError(f"left_shift must be in [{low}, {high}], not {self.left_shift}")
         if self.table is None:
             return
         if self.method is not Method.TABLE:

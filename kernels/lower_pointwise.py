@@ -14,9 +14,11 @@ from hwsim.multiplier import float32_product, float32_quotient
 from hwsim.ops import Op
 from hwsim.profile import Method
 from hwsim.quant import dequantize_array, quantize_array
+from hwsim.verify import centered_range
 
 from .elementwise import add_apart, add_shifted, leaky_relu, look_up, multiply, rescale
 from .hard_swish import HardSwish
+from .lower_interpolate import lower_sigmoid_16
 from .lower_linear import Array, Step
 from .scaling import (
     UNSCALED,
@@ -28,8 +30,6 @@ from .scaling import (
     scale_ratio,
     wide_scaling,
 )
-
-_LEFT_SHIFT = 20
 
 
 def _flat(array: Array, shape: tuple[int, ...]) -> Array:
@@ -50,30 +50,41 @@ def _fused(site: Site) -> Activation:
 def _add_shifted(site: Site, sign: int) -> Step:
     """Lower an addition at a common scale.
 
-    Source: tensorflow/lite/kernels/add.cc, left shift 20 for 8-bit codes.
+    Source: tensorflow/lite/kernels/add.cc.
     """
     a, b, out = site.operand(0), site.operand(1), site.result()
     rule = site.rule
+    shift = rule.left_shift
+    for value in (a, b):
+        _check_shiftable(site, value, shift)
     common = 2.0 * max(site.scale_of(a), site.scale_of(b))
     a_scaling = wide_scaling(rule, site.scale_of(a) / common)
     b_scaling = wide_scaling(rule, site.scale_of(b) / common)
-    ratio = common / ((1 << _LEFT_SHIFT) * site.scale_of(out))
+    ratio = common / ((1 << shift) * site.scale_of(out))
     qmin, qmax = output_range(site, _fused(site))
     scaling = fixed_scaling(rule, [ratio], int(site.zero_of(out)), qmin, qmax)
     a_zero, b_zero = site.zero_of(a), site.zero_of(b)
-    for value in (a, b, out):
-        if site.integer(value).bits > 8:
-            raise site.fail(f"{value.name!r} must hold codes of at most 8 bits")
 
     def step(arrays: Sequence[Array]) -> tuple[Array, ...]:
         made = np.empty(out.elements, out.dtype.storage)
         left, right = _flat(arrays[0], out.shape), _flat(arrays[1], out.shape)
         add_shifted(
-            left, right, a_zero, b_zero, _LEFT_SHIFT, sign, a_scaling, b_scaling, scaling, made
+            left, right, a_zero, b_zero, shift, sign, a_scaling, b_scaling, scaling, made
         )
         return (made.reshape(out.shape),)
 
     return step
+
+
+def _check_shiftable(site: Site, value: Value, shift: int) -> None:
+    """Refuse codes that a left shift would push out of 32 bits."""
+    site.zero_of(value)
+    low, high = centered_range(value)
+    if max(high, -low - 1).bit_length() + shift > 31:
+        raise site.fail(
+            f"{value.name!r} must hold codes less zero point within 2**{31 - shift}, "
+            f"not [{low}, {high}]"
+        )
 
 
 def _add_apart(site: Site, sign: int) -> Step:
@@ -236,12 +247,14 @@ _FUNCTIONS: Mapping[Op, Callable[[float], float]] = MappingProxyType(
 
 
 def lower_table(site: Site) -> Step:
-    """Lower a function of one code of at most 8 bits to a table.
+    """Lower a function of one code to a table, of all codes where they have at most 8 bits.
 
     Entry v is clamp(round(f(s_in * (v - z_in)) * (1 / s_out)) + z_out), ties away from zero, the
     argument, the function's value and the product in float32.
     Source: LUTPopulate, tensorflow/lite/kernels/internal/common.h.
     """
+    if site.rule.method is Method.UINT16_TABLE:
+        return lower_sigmoid_16(site)
     x, out = site.operand(0), site.result()
     dtype = site.integer(x)
     if dtype.bits > 8:
