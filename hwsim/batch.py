@@ -108,9 +108,7 @@ def _resized(graph: Graph, old: int, batch: int) -> Graph | None:
             return None
         if node.op in _ENTRY_CONSTANTS:
             slots = _ENTRY_CONSTANTS[node.op]
-            parts = {
-                name: _repeated(graph.values[name], batch) for name in inputs[slots] if name
-            }
+            parts = {name: _repeated(graph.values[name], batch) for name in inputs[slots] if name}
             inputs = tuple(parts[name].name if name in parts else name for name in inputs)
             values |= {part.name: part for part in parts.values() if part.is_constant}
         attrs = _for_batch(node.attrs, batch)

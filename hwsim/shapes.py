@@ -313,9 +313,7 @@ def lstm_shape(attrs: LstmAttrs, shapes: Sequence[Shape]) -> tuple[Shape, ...]:
     _rank(inputs[0], 2, "weights")
     batch, steps, size = x
     hidden = inputs[0][0]
-    _require(
-        attrs.cell_clip > 0, f"cell_clip must be a positive number, not {attrs.cell_clip}"
-    )
+    _require(attrs.cell_clip > 0, f"cell_clip must be a positive number, not {attrs.cell_clip}")
     for shape in inputs:
         _same(shape, (hidden, size), "input weights")
     for shape in recurrent:

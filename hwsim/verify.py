@@ -97,9 +97,7 @@ def _svdf(graph: Graph, node: Node) -> AccumulatorBound:
     _check_constant(node, time, "weights")
     by_unit = centered_weights(time).reshape(-1, node.attrs.rank * time.shape[1])
     bias = graph.value_or_none(node.inputs[4]) if len(node.inputs) > 4 else None
-    return _widest(
-        _product(graph, node, 0, 1, None), _rows_bound(node, state, time, by_unit, bias)
-    )
+    return _widest(_product(graph, node, 0, 1, None), _rows_bound(node, state, time, by_unit, bias))
 
 
 def _widest(*bounds: AccumulatorBound) -> AccumulatorBound:

@@ -104,9 +104,7 @@ def lower_softmax_16(site: Site) -> Step:
 
     def step(arrays: Sequence[Array]) -> tuple[Array, ...]:
         made = np.empty((out.elements // classes, classes), np.int16)
-        softmax_rows_16(
-            arrays[0].reshape(made.shape), scaling, exponentials, reciprocals, made
-        )
+        softmax_rows_16(arrays[0].reshape(made.shape), scaling, exponentials, reciprocals, made)
         return (made.reshape(out.shape),)
 
     return step

@@ -68,9 +68,7 @@ def _add_shifted(site: Site, sign: int) -> Step:
     def step(arrays: Sequence[Array]) -> tuple[Array, ...]:
         made = np.empty(out.elements, out.dtype.storage)
         left, right = _flat(arrays[0], out.shape), _flat(arrays[1], out.shape)
-        add_shifted(
-            left, right, a_zero, b_zero, shift, sign, a_scaling, b_scaling, scaling, made
-        )
+        add_shifted(left, right, a_zero, b_zero, shift, sign, a_scaling, b_scaling, scaling, made)
         return (made.reshape(out.shape),)
 
     return step

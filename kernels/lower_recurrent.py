@@ -13,10 +13,10 @@ from hwsim.quant import IntType
 from hwsim.verify import centered_weights
 
 from .arith import Scaling
+from .interpolate import sigmoid_table
 from .lower_linear import Array, Step, constant_bias, placed
 from .lstm import GATES, lstm
 from .scaling import Scratch, Site, fixed_scaling, output_range, scale_ratio
-from .sigmoid import logistic_entries
 from .svdf import svdf
 
 INT16 = IntType(16)
@@ -63,7 +63,7 @@ def lower_lstm(site: Site) -> Step:
     zero = int(site.zero_of(out))
     emit = fixed_scaling(product, [squared / site.scale_of(out)], zero, ends.min, ends.max)
     x_zero, hidden_zero = site.zero_of(x), site.zero_of(hidden)
-    entries = logistic_entries()
+    table = sigmoid_table()
     scratch = Scratch(GATES * units, site.rule.accumulator_bits)
 
     def step(arrays: Sequence[Array]) -> tuple[Array, ...]:
@@ -73,7 +73,7 @@ def lower_lstm(site: Site) -> Step:
         last_hidden, last_cell = arrays[9].copy(), arrays[10].copy()
         lstm(
             arrays[0], weights, recurrent, bias, x_zero, hidden_zero, by_input, by_hidden,
-            forget, update, emit, -12 - power, entries, acc, gates, last_hidden, last_cell, made,
+            forget, update, emit, -12 - power, table, acc, gates, last_hidden, last_cell, made,
         )  # fmt: skip
         scratch.give(acc)
         return made, last_hidden, last_cell

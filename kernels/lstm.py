@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from .arith import Scaling, requantize, saturate, scale, shift_once, widen
 from .conv import add_products
+from .interpolate import logistic_q15, tanh_q15
 from .jit import jit
-from .sigmoid import logistic_16, tanh_16
 
 Codes = NDArray[np.integer]
 
@@ -33,7 +33,7 @@ def lstm(
     update: Scaling,
     emit: Scaling,
     cell_shift: int,
-    entries: NDArray[np.int64],
+    table: Codes,
     acc: Codes,
     gates: Codes,
     hidden: Codes,
@@ -60,13 +60,13 @@ def lstm(
                 total = widen(gates[i]) + scale(widen(acc[i]), by_hidden, i)
                 gates[i] = saturate(total, _INT16_MIN, _INT16_MAX)
             for h in range(units):
-                gate_i = logistic_16(3 * widen(gates[h]), entries)
-                gate_f = logistic_16(3 * widen(gates[units + h]), entries)
-                gate_g = tanh_16(3 * widen(gates[2 * units + h]), entries)
-                gate_o = logistic_16(3 * widen(gates[3 * units + h]), entries)
+                gate_i = logistic_q15(3 * widen(gates[h]), table)
+                gate_f = logistic_q15(3 * widen(gates[units + h]), table)
+                gate_g = tanh_q15(3 * widen(gates[2 * units + h]), table)
+                gate_o = logistic_q15(3 * widen(gates[3 * units + h]), table)
                 kept = requantize(gate_f * widen(cell[b, h]), forget, 0)
                 added = scale(gate_i * gate_g, update, 0)
                 cell[b, h] = saturate(kept + added, update.qmin, update.qmax)
-                shown = tanh_16(shift_once(3 * widen(cell[b, h]), cell_shift, _HALF_UP), entries)
+                shown = tanh_q15(shift_once(3 * widen(cell[b, h]), cell_shift, _HALF_UP), table)
                 out[b, t, h] = requantize(gate_o * shown, emit, 0)
             hidden[b] = out[b, t]

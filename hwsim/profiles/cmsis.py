@@ -7,9 +7,6 @@ from hwsim.profile import Method, NumericProfile, OperatorRule, Requant, ScalePr
 from hwsim.profiles.rows import CLAMPS, Rows, rows
 from hwsim.quant import Rounding
 
-# int64 accumulators meet 16 bits of the multiplier; 48 and 16 bits multiply into 64.
-_WIDE = OperatorRule(Requant.HALF_UP, multiplier_bits=15, accumulator_bits=48)
-
 
 def _linear(rule: OperatorRule, width: int) -> Rows:
     """Rows of the accumulating operators; TFLite Micro forms their multipliers.
@@ -31,20 +28,31 @@ def _cmsis(requant: Requant) -> Rows:
     Source: numerics.md, sections 2.2 and 3; Include/arm_nnsupportfunctions.h.
     """
     fixed = OperatorRule(requant)
+    # int64 accumulators meet 16 bits of the multiplier, rounded once in either build.
+    wide = OperatorRule(
+        Requant.HALF_UP,
+        multiplier_bits=15,
+        right_shifts=(-7, 31),
+        accumulator_bits=48,
+        narrow_bias=fixed,
+    )
     shifted = OperatorRule(requant, Method.SHIFTED)
     codes = OperatorRule(Requant.NONE)
     ratio = OperatorRule(requant, product=ScaleProduct.FLOAT32_RATIO)
     return (
         _linear(fixed, 8)
-        | _linear(_WIDE, 16)
+        | _linear(wide, 16)
         | rows((Op.SVDF,), ratio)
         | rows((Op.ADD, Op.SUB), shifted)
+        | rows((Op.ADD, Op.SUB), replace(shifted, left_shift=15), 16)
         | rows((Op.MUL, Op.QUANTIZE, Op.CONCATENATION), fixed, 8, 16)
         | rows((*CLAMPS, Op.LEAKY_RELU), ratio, 8, 16)
         | rows((Op.AVERAGE_POOL_2D,), replace(codes, method=Method.CODES), 8, 16)
         | rows((Op.MAX_POOL_2D,), codes, 8, 16)
         | rows((Op.MEAN,), replace(fixed, method=Method.FOLDED), 8, 16)
         | rows((Op.SOFTMAX,), replace(codes, method=Method.GEMMLOWP))
+        | rows((Op.SOFTMAX,), replace(fixed, method=Method.LUT_513_FLOAT32), 16)
+        | rows((Op.LOGISTIC, Op.TANH), replace(codes, method=Method.UINT16_TABLE), 16)
         | rows((Op.LOGISTIC, Op.TANH, Op.GELU), replace(codes, method=Method.TABLE))
         | rows((Op.HARD_SWISH,), replace(codes, method=Method.FIXED_16))
     )

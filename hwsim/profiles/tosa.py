@@ -22,7 +22,9 @@ def _tosa(requant: Requant) -> Rows:
         | rows((Op.ADD, Op.SUB), OperatorRule(requant, Method.SHIFTED, right_shifts=SHIFTS))
         | rows((Op.AVERAGE_POOL_2D,), OperatorRule(Requant.NONE, Method.CODES))
         | rows((Op.MAX_POOL_2D,), codes)
-        | rows((Op.LOGISTIC, Op.TANH, Op.GELU, Op.HARD_SWISH), OperatorRule(Requant.NONE, Method.TABLE))
+        | rows(
+            (Op.LOGISTIC, Op.TANH, Op.GELU, Op.HARD_SWISH), OperatorRule(Requant.NONE, Method.TABLE)
+        )
     )
 
 
