@@ -70,6 +70,8 @@ class Method(Enum):
 
     * REQUANTIZE: in integers, as the operator's definition says, requantized by the rule.
     * SHIFTED: both operands shifted left and brought to a common scale, then requantized.
+    * SHIFTED_OR_POWERS: as SHIFTED, but where the graph asks for powers of two and all scales are
+      such, the operand finer than the result is shifted to it and the sum saturates.
     * APART: each operand is requantized to the output scale, then the integers are added.
     * CODES: the mean of raw codes, ties away from zero; input and output parameters are equal.
     * FOLDED: the division by the count is folded into the multiplier, exactly as far as it fits.
@@ -79,11 +81,13 @@ class Method(Enum):
     * LUT_513_FLOAT64, LUT_513_FLOAT32: tables of 513 entries over the range of 16 bits,
       interpolated; their entries are formed in that precision.
     * GEMMLOWP: Q5.26 fixed-point exponential and a Newton reciprocal.
+    * NEWTON: five Newton steps in 32-bit fixed point.
     * INTEGER_SQRT: exact integer sums, a bitwise-exact integer square root, one division.
     """
 
     REQUANTIZE = "requantize"
     SHIFTED = "shifted"
+    SHIFTED_OR_POWERS = "shifted_or_powers"
     APART = "apart"
     CODES = "codes"
     FOLDED = "folded"
@@ -93,21 +97,25 @@ class Method(Enum):
     LUT_513_FLOAT64 = "lut_513_float64"
     LUT_513_FLOAT32 = "lut_513_float32"
     GEMMLOWP = "gemmlowp"
+    NEWTON = "newton"
     INTEGER_SQRT = "integer_sqrt"
 
 
 _DOUBLE = (Requant.DOUBLE_ROUNDING, Requant.DOUBLE_HALF_UP)
 METHODS: Mapping[Op, tuple[Method, ...]] = MappingProxyType(
     {
-        Op.ADD: (Method.SHIFTED, Method.APART),
-        Op.SUB: (Method.SHIFTED, Method.APART),
+        Op.ADD: (Method.SHIFTED, Method.APART, Method.SHIFTED_OR_POWERS),
+        Op.SUB: (Method.SHIFTED, Method.APART, Method.SHIFTED_OR_POWERS),
+        Op.SQUARED_DIFFERENCE: (Method.SHIFTED,),
         Op.AVERAGE_POOL_2D: (Method.CODES, Method.REQUANTIZE),
         Op.MEAN: (Method.FOLDED, Method.REQUANTIZE),
         Op.SOFTMAX: (Method.GEMMLOWP, Method.LUT_513_FLOAT64, Method.LUT_513_FLOAT32),
         Op.LAYER_NORM: (Method.INTEGER_SQRT,),
         Op.LOGISTIC: (Method.TABLE, Method.UINT16_TABLE),
         Op.TANH: (Method.TABLE, Method.UINT16_TABLE),
-        Op.GELU: (Method.TABLE,),
+        Op.GELU: (Method.TABLE, Method.LUT_513_FLOAT32),
+        Op.EXP: (Method.TABLE, Method.LUT_513_FLOAT32),
+        Op.RSQRT: (Method.NEWTON,),
         Op.HARD_SWISH: (Method.FIXED_16, Method.TABLE),
     }
 )

@@ -185,6 +185,7 @@ def _summed(graph: Graph, node: Node) -> AccumulatorBound:
 _BOUNDS = {
     Op.CONV_2D: _weighted,
     Op.DEPTHWISE_CONV_2D: _weighted,
+    Op.TRANSPOSE_CONV: _weighted,
     Op.FULLY_CONNECTED: _weighted,
     Op.MATMUL: _matmul,
     Op.LSTM: _lstm,

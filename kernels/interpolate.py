@@ -89,7 +89,8 @@ def look_up_513(table: Codes, code: int) -> int:
     offset = code & ((1 << _LUT_STEP_BITS) - 1)
     base = widen(table[index])
     slope = widen(table[index + 1]) - base
-    return base + ((slope * offset + (1 << (_LUT_STEP_BITS - 1))) >> _LUT_STEP_BITS)
+    moved: int = base + ((slope * offset + (1 << (_LUT_STEP_BITS - 1))) >> _LUT_STEP_BITS)
+    return moved
 
 
 @jit
@@ -108,7 +109,8 @@ def _sigmoid_magnitude(code: int, bits: int, table: Codes) -> int:
         return 0x7FFF << 10 if bits == _LOGISTIC_BITS else 0xFFFF << 8
     base = widen(table[index])
     offset = magnitude & ((1 << bits) - 1)
-    return (base << bits) + offset * (widen(table[index + 1]) - base)
+    level: int = (base << bits) + offset * (widen(table[index + 1]) - base)
+    return level
 
 
 @jit

@@ -13,6 +13,7 @@ from hwsim.attributes import SoftmaxAttrs
 from hwsim.ops import Op
 from hwsim.profile import Method
 
+from .arith import round_half_away
 from .interpolate import (
     interpolate_513,
     logistic_16,
@@ -32,6 +33,19 @@ _EXP_RANGE = 10.0  # exp(-10) is less than one code
 _MAX_CLASSES = 1 << 16  # their exponentials add to less than 2**31
 
 
+def nearly_power_of_two(scale: float) -> int | None:
+    """Return the exponent of a scale within 0.07 % of a power of two, else None.
+
+    Source: CheckedLog2, tensorflow/lite/kernels/internal/quantization_util.cc, in float32.
+    """
+    inverse = np.float32(1) / np.float32(math.log(2.0))
+    exponent = np.float32(math.log(scale)) * inverse
+    power = round_half_away(float(exponent))
+    if abs(exponent - np.float32(power)) >= np.float32(1e-3):
+        return None
+    return int(power)
+
+
 def _check_q15(site: Site) -> None:
     """Refuse anything but 16-bit codes with zero point 0, the result in units of 2**-15."""
     x, out = site.operand(0), site.result()
@@ -39,7 +53,7 @@ def _check_q15(site: Site) -> None:
         dtype = site.integer(value)
         if dtype.bits != 16 or not dtype.signed or int(site.zero_of(value)) != 0:
             raise site.fail(f"{value.name!r} must be int16 with zero point 0, not {dtype}")
-    if site.scale_of(out) != 2.0**-15:
+    if nearly_power_of_two(site.scale_of(out)) != -15:
         raise site.fail(f"{out.name!r} must have scale 2**-15, not {site.scale_of(out):g}")
 
 
@@ -66,9 +80,9 @@ def lower_sigmoid_16(site: Site) -> Step:
 
 def _to_table(scale: float, *, tanh: bool) -> tuple[int, int]:
     """Return the multiplier and right shift from an input's scale to the table's argument."""
-    for exponent in (-12, -11)[: 2 if tanh else 1]:
-        if scale == 2.0**exponent:
-            return 3 << (12 + exponent), 0
+    power = nearly_power_of_two(scale)
+    if power == -12 or (tanh and power == -11):
+        return 3 << (12 + power), 0
     ratio, right_shift = scale * _CODES_PER_UNIT, 0
     while ratio <= 32767.0 / 2.0 and right_shift <= 30:
         ratio *= 2.0
@@ -77,8 +91,9 @@ def _to_table(scale: float, *, tanh: bool) -> tuple[int, int]:
 
 
 @cache
-def _softmax_tables(real: type[Any]) -> tuple[NDArray[np.int16], NDArray[np.int16]]:
+def _softmax_tables(method: Method) -> tuple[NDArray[np.int16], NDArray[np.int16]]:
     """Return exp on [-10, 0] and 1 / (1 + x) on [0, 1], in Q0.15."""
+    real = _REALS[method]
     one = real(1)
     return (
         lut_513(math.exp, real(-_EXP_RANGE), real(0), real(32768)),
@@ -100,7 +115,7 @@ def lower_softmax_16(site: Site) -> Step:
         # A difference of 16 bits is shifted left in 32.
         raise site.fail(f"beta * scale of {x.name!r} must be below 2.5, not {ratio * 10 / 65535:g}")
     scaling = wide_scaling(site.rule, ratio)
-    exponentials, reciprocals = _softmax_tables(_REALS[site.rule.method])
+    exponentials, reciprocals = _softmax_tables(site.rule.method)
 
     def step(arrays: Sequence[Array]) -> tuple[Array, ...]:
         made = np.empty((out.elements // classes, classes), np.int16)

@@ -13,10 +13,10 @@ def _linear(rule: OperatorRule, width: int) -> Rows:
 
     Source: kernel_util.cc, fully_connected_common.cc and lstm_eval_common.cc of TFLite Micro.
     """
-    float32 = replace(rule, product=ScaleProduct.FLOAT32)
+    float32 = replace(rule, product=ScaleProduct.FLOAT32, narrow_bias=None)
     mixed = replace(rule, product=ScaleProduct.FLOAT32_IF_PER_TENSOR)
     return (
-        rows((Op.CONV_2D, Op.DEPTHWISE_CONV_2D), rule, width)
+        rows((Op.CONV_2D, Op.DEPTHWISE_CONV_2D, Op.TRANSPOSE_CONV), rule, width)
         | rows((Op.FULLY_CONNECTED,), mixed, width)
         | rows((Op.MATMUL, Op.LSTM), float32, width)
     )
@@ -47,6 +47,8 @@ def _cmsis(requant: Requant) -> Rows:
         | rows((Op.ADD, Op.SUB), replace(shifted, left_shift=15), 16)
         | rows((Op.MUL, Op.QUANTIZE, Op.CONCATENATION), fixed, 8, 16)
         | rows((*CLAMPS, Op.LEAKY_RELU), ratio, 8, 16)
+        | rows((Op.SQUARED_DIFFERENCE,), replace(shifted, left_shift=7))
+        | rows((Op.RSQRT,), replace(fixed, method=Method.NEWTON), 8, 16)
         | rows((Op.AVERAGE_POOL_2D,), replace(codes, method=Method.CODES), 8, 16)
         | rows((Op.MAX_POOL_2D,), codes, 8, 16)
         | rows((Op.MEAN,), replace(fixed, method=Method.FOLDED), 8, 16)

@@ -7,6 +7,8 @@ from hwsim.profile import Method, NumericProfile, OperatorRule, Requant, ScalePr
 from hwsim.profiles.rows import CLAMPS, Rows, rows
 from hwsim.quant import Rounding
 
+_CONVOLUTIONS = (Op.CONV_2D, Op.DEPTHWISE_CONV_2D, Op.TRANSPOSE_CONV)
+
 
 def _tflite_ref() -> Rows:
     """Rows of LiteRT's reference kernels. Source: numerics.md, section 3."""
@@ -23,11 +25,12 @@ def _tflite_ref() -> Rows:
     )
     exact = OperatorRule(Requant.REAL_HALF_AWAY)
     shifted = OperatorRule(Requant.DOUBLE_ROUNDING, Method.SHIFTED)
+    shifted_16 = replace(shifted, method=Method.SHIFTED_OR_POWERS, left_shift=15)
     codes = OperatorRule(Requant.NONE, Method.CODES)
     folded = OperatorRule(Requant.DOUBLE_ROUNDING, Method.FOLDED)
     softmax_16 = OperatorRule(Requant.DOUBLE_ROUNDING, Method.LUT_513_FLOAT64)
     return (
-        rows((Op.CONV_2D, Op.DEPTHWISE_CONV_2D), mixed)
+        rows(_CONVOLUTIONS, mixed)
         | rows((Op.MATMUL,), float32)
         | rows((Op.FULLY_CONNECTED,), exact)
         | rows((Op.ADD, Op.SUB), shifted)
@@ -37,12 +40,15 @@ def _tflite_ref() -> Rows:
         | rows((Op.MAX_POOL_2D,), OperatorRule(Requant.NONE), 8, 16)
         | rows((Op.MEAN,), folded, 8, 16)
         | rows((Op.SOFTMAX,), OperatorRule(Requant.NONE, Method.GEMMLOWP))
-        | rows((Op.LOGISTIC, Op.TANH, Op.GELU), OperatorRule(Requant.NONE, Method.TABLE))
+        | rows((Op.LOGISTIC, Op.TANH, Op.GELU, Op.EXP), OperatorRule(Requant.NONE, Method.TABLE))
         | rows((Op.HARD_SWISH,), OperatorRule(Requant.NONE, Method.FIXED_16))
-        | rows((Op.CONV_2D, Op.DEPTHWISE_CONV_2D), wide, 16)
+        | rows(_CONVOLUTIONS, wide, 16)
         | rows((Op.MATMUL,), replace(wide, product=ScaleProduct.FLOAT32), 16)
         | rows((Op.FULLY_CONNECTED,), replace(exact, accumulator_bits=48), 16)
-        | rows((Op.ADD, Op.SUB), replace(shifted, left_shift=15), 16)
+        | rows((Op.ADD, Op.SUB), shifted_16, 16)
+        | rows((Op.SQUARED_DIFFERENCE,), replace(shifted, left_shift=7))
+        | rows((Op.RSQRT,), OperatorRule(Requant.DOUBLE_ROUNDING, Method.NEWTON), 8, 16)
+        | rows((Op.GELU, Op.EXP), OperatorRule(Requant.NONE, Method.LUT_513_FLOAT32), 16)
         | rows((Op.SOFTMAX,), softmax_16, 16)
         | rows((Op.LOGISTIC, Op.TANH), OperatorRule(Requant.NONE, Method.UINT16_TABLE), 16)
     )

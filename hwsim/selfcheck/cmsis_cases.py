@@ -24,12 +24,14 @@ from hwsim.attributes import (
     FusedAttrs,
     LstmAttrs,
     MatMulAttrs,
+    NoAttrs,
     PadAttrs,
     PoolAttrs,
     ReshapeAttrs,
     SoftmaxAttrs,
     SvdfAttrs,
     TransposeAttrs,
+    TransposeConvAttrs,
 )
 from hwsim.errors import FormatError
 from hwsim.graph import Graph, Node, Value
@@ -71,7 +73,9 @@ def read_cases(folder: Path) -> Iterator[Case]:
 
 def with_given_multipliers(profile: NumericProfile) -> NumericProfile:
     """Return a profile that forms scale ratios in float64, so that no multiplier is rounded."""
-    rules = {key: replace(rule, product=ScaleProduct.FLOAT64) for key, rule in profile.rules.items()}
+    rules = {
+        key: replace(rule, product=ScaleProduct.FLOAT64) for key, rule in profile.rules.items()
+    }
     return replace(profile, rules=rules)
 
 
@@ -104,9 +108,7 @@ class _Maker:
         self.weights = IntType(4 if case.dtype == "s4" else 8)
 
     def graph(self, out: str) -> tuple[Graph, dict[str, Codes]]:
-        graph = Graph(
-            self.case.name, self.values, tuple(self.nodes), tuple(self.feed), (out,)
-        )
+        graph = Graph(self.case.name, self.values, tuple(self.nodes), tuple(self.feed), (out,))
         return graph, self.feed
 
     def array(self, name: str) -> Codes:
@@ -164,9 +166,14 @@ class _Maker:
     def scaled(
         self, op: Op, attrs: Attrs, inputs: Sequence[str], scale: float = 1.0, zero: int = 0
     ) -> str:
-        """Add a node whose result has the case's activation type."""
+        """Add a node whose result has the case's activation type.
+
+        The type is wider where it does not hold the zero point; `clipped` narrows the codes.
+        """
         quant = QuantParams.per_tensor(scale, zero)
-        return self.node(op, attrs, inputs, [(self.activations, quant)])[0]
+        fits = self.activations.min <= zero <= self.activations.max
+        dtype = self.activations if fits else IntType(16)
+        return self.node(op, attrs, inputs, [(dtype, quant)])[0]
 
     def moved(self, op: Op, attrs: Attrs, x: str) -> str:
         """Add a node whose result has the parameters of its operand."""
@@ -214,7 +221,9 @@ def _ratios(made: _Maker, prefix: str = "", params: Params | None = None) -> lis
 
 
 def _single(params: Params, name: str) -> float:
-    multiplier = params[f"{name}_mult"] if f"{name}_mult" in params else params[f"{name}_multiplier"]
+    multiplier = (
+        params[f"{name}_mult"] if f"{name}_mult" in params else params[f"{name}_multiplier"]
+    )
     return _ratio(multiplier, params[f"{name}_shift"])
 
 
@@ -268,6 +277,18 @@ def _conv(op: Op) -> Callable[[_Maker], str]:
     return build
 
 
+def _transpose_conv(made: _Maker) -> str:
+    params, weights = made.params, made.array("weights")
+    x = made.input("input", made.array("input"), zero=-params["input_offset"])
+    height, width = made.array("output").shape[1:3]
+    stride, origin = (params["stride_y"], params["stride_x"]), (params["pad_y"], params["pad_x"])
+    name = made.constant("weights", weights, made.weights, _ratios(made), axis=0)
+    attrs = TransposeConvAttrs((height, width), stride, origin)
+    inputs = (x, name, *made.bias("bias"))
+    y = made.scaled(Op.TRANSPOSE_CONV, attrs, inputs, zero=params["output_offset"])
+    return made.clipped(y)
+
+
 def _connected(made: _Maker, x: str, weights: Codes, params: Params, prefix: str) -> str:
     """Add a fully connected operator and its clamp."""
     zero = -params.get("filter_offset", 0)
@@ -314,9 +335,7 @@ def _mul(made: _Maker) -> str:
     a = made.input("input1", made.array("input1"), 1.0, -params["input1_offset"])
     scale = _single(params, "output")
     b = made.input("input2", made.array("input2"), scale, -params["input2_offset"])
-    return made.clipped(
-        made.scaled(Op.MUL, FusedAttrs(), (a, b), zero=params["output_offset"])
-    )
+    return made.clipped(made.scaled(Op.MUL, FusedAttrs(), (a, b), zero=params["output_offset"]))
 
 
 def _pooled(made: _Maker, op: Op, x: str, out: tuple[int, int], params: Params) -> str:
@@ -336,7 +355,7 @@ def _pool(op: Op) -> Callable[[_Maker], str]:
 def _extreme(op: Op) -> Callable[[_Maker], str]:
     def build(made: _Maker) -> str:
         names = [made.input(name, made.array(name)) for name in ("input1", "input2")]
-        return made.clipped(made.scaled(op, FusedAttrs(), names))
+        return made.clipped(made.scaled(op, NoAttrs(), names))
 
     return build
 
@@ -349,7 +368,7 @@ def _softmaxed(made: _Maker, x: str, dtype: IntType) -> str:
 
 
 def _softmax_scale(dtype: IntType, multiplier: int, left_shift: int) -> float:
-    """Return the input's scale: codes become Q5.26, or units of 10 / 65535 where they have 16 bits."""
+    """Return the input's scale: 8-bit codes become Q5.26, 16-bit ones units of 10 / 65535."""
     ratio = _ratio(multiplier, left_shift)
     return ratio * (10.0 / 65535.0) if dtype.bits == 16 else ratio * 2.0**-26
 
@@ -461,15 +480,16 @@ def _layer(made: _Maker, x: str, kind: str, params: Params, prefix: str) -> str:
         return _pooled(made, Op(kind), x, (params["output_h"], params["output_w"]), params)
     if kind == "fully_connected":
         units = made.array(f"{prefix}bias").size
-        weights = made.array(f"{prefix}weights").reshape(units, -1)
-        flat = made.moved(Op.RESHAPE, ReshapeAttrs((-1, weights.shape[1])), x)
-        return _connected(made, flat, weights, params, prefix)
+        rows = made.array(f"{prefix}weights").reshape(units, -1)
+        batch = math.prod(made.shape(x)) // rows.shape[1]
+        flat = made.moved(Op.RESHAPE, ReshapeAttrs((batch, rows.shape[1])), x)
+        return _connected(made, flat, rows, params, prefix)
     if kind == "softmax":
         scale = _softmax_scale(made.activations, params["mult"], params["shift"])
-        quant = made.values[x].quant
-        assert quant is not None
-        made.values[x] = replace(made.values[x], quant=replace(quant, scale=(scale,)))
-        return _softmaxed(made, x, made.activations)
+        # The same codes under the scale that the softmax was given a multiplier for.
+        attrs, quant = ReshapeAttrs(made.shape(x)), QuantParams.per_tensor(scale)
+        (logits,) = made.node(Op.RESHAPE, attrs, [x], [(made.activations, quant)])
+        return _softmaxed(made, logits, made.activations)
     raise FormatError(f"layer must be a convolution, pool, product or softmax, not {kind!r}")
 
 
@@ -478,12 +498,15 @@ _BUILDERS: Mapping[str, Callable[[_Maker], str]] = MappingProxyType(
         "conv": _conv(Op.CONV_2D),
         "grouped_conv": _conv(Op.CONV_2D),
         "depthwise_conv": _conv(Op.DEPTHWISE_CONV_2D),
+        "transpose_conv": _transpose_conv,
         "fully_connected": _fully_connected,
         "batch_matmul": _batch_matmul,
         "add": _add,
         "mul": _mul,
         "avg_pool": _pool(Op.AVERAGE_POOL_2D),
         "max_pool": _pool(Op.MAX_POOL_2D),
+        "maximum": _extreme(Op.MAXIMUM),
+        "minimum": _extreme(Op.MINIMUM),
         "softmax": _softmax,
         "transpose": _transpose,
         "pad": _pad,
