@@ -12,6 +12,7 @@ from hwsim.norm import FRACTION_BITS, epsilon_code
 from hwsim.ops import Op
 from hwsim.profile import Method
 
+from .lower_interpolate import lower_softmax_16
 from .lower_linear import Array, Step
 from .norm import layer_norm_rows
 from .pool import average_pool_codes, average_pool_scaled, max_pool_2d, mean_rows
@@ -103,7 +104,12 @@ def lower_mean(site: Site) -> Step:
 
 
 def lower_softmax(site: Site) -> Step:
-    """Lower SOFTMAX; the output's scale must be 2**-bits, its zero point the smallest code."""
+    """Lower SOFTMAX by the profile's method.
+
+    Q5.26: the output's scale must be 2**-bits, its zero point the smallest code.
+    """
+    if site.rule.method is not Method.GEMMLOWP:
+        return lower_softmax_16(site)
     attrs = site.node.attrs
     assert isinstance(attrs, SoftmaxAttrs)
     x, out = site.operand(0), site.result()
