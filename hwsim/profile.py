@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 MULTIPLIER_BITS = (2, 31)
 RIGHT_SHIFTS = (-30, 31)
 ACCUMULATOR_BITS = (2, 64)
+LEFT_SHIFTS = (0, 30)
 TABLE_LENGTHS = tuple(1 << bits for bits in range(1, 9))
 
 
@@ -57,12 +58,14 @@ class ScaleProduct(Enum):
     * FLOAT64: throughout.
     * FLOAT32: the product in float32, the quotient in float64.
     * FLOAT32_IF_UNSIGNED: FLOAT32 for unsigned activations, else FLOAT64.
+    * FLOAT32_IF_PER_TENSOR: FLOAT32 where the second operand has one scale, else FLOAT64.
     * FLOAT32_RATIO: product and quotient in float32.
     """
 
     FLOAT64 = "float64"
     FLOAT32 = "float32"
     FLOAT32_IF_UNSIGNED = "float32_if_unsigned"
+    FLOAT32_IF_PER_TENSOR = "float32_if_per_tensor"
     FLOAT32_RATIO = "float32_ratio"
 
 
@@ -71,48 +74,67 @@ class Method(Enum):
 
     * REQUANTIZE: in integers, as the operator's definition says, requantized by the rule.
     * SHIFTED: both operands shifted left and brought to a common scale, then requantized.
+    * SHIFTED_OR_POWERS: as SHIFTED, but where the graph asks for powers of two and all scales are
+      such, the operand finer than the result is shifted to it and the sum saturates.
     * APART: each operand is requantized to the output scale, then the integers are added.
     * CODES: the mean of raw codes, ties away from zero; input and output parameters are equal.
     * FOLDED: the division by the count is folded into the multiplier, exactly as far as it fits.
     * TABLE: a table of the real function, formed in float32.
     * FIXED_16: 16-bit fixed point.
+    * UINT16_TABLE: 256 entries of 16 bits over half the range, interpolated; the rest by symmetry.
+    * LUT_513_FLOAT64, LUT_513_FLOAT32: tables of 513 entries over the range of 16 bits,
+      interpolated; their entries are formed in that precision.
     * GEMMLOWP: fixed-point exponential (Q5.26, Q4.27 for LOGISTIC) and a Newton reciprocal.
     * SINGLE_SHIFT: both operands times integers of one fraction, added, shifted once, ties up.
     * FIXED_8: a multiplier of 8 fraction bits, shifted once, ties up; reals times a reciprocal.
     * FLOAT32: in float32, the zero point added before ties go to even; functions in float64 first.
     * FLOAT_TABLE: float32 exponentials by code difference, a float32 sum in element order.
+    * NEWTON: five Newton steps in 32-bit fixed point.
     * INTEGER_SQRT: exact integer sums, a bitwise-exact integer square root, one division.
     """
 
     REQUANTIZE = "requantize"
     SHIFTED = "shifted"
+    SHIFTED_OR_POWERS = "shifted_or_powers"
     APART = "apart"
     CODES = "codes"
     FOLDED = "folded"
     TABLE = "table"
     FIXED_16 = "fixed_16"
+    UINT16_TABLE = "uint16_table"
+    LUT_513_FLOAT64 = "lut_513_float64"
+    LUT_513_FLOAT32 = "lut_513_float32"
     GEMMLOWP = "gemmlowp"
     SINGLE_SHIFT = "single_shift"
     FIXED_8 = "fixed_8"
     FLOAT32 = "float32"
     FLOAT_TABLE = "float_table"
+    NEWTON = "newton"
     INTEGER_SQRT = "integer_sqrt"
 
 
 _DOUBLE = (Requant.DOUBLE_ROUNDING, Requant.DOUBLE_HALF_UP)
 METHODS: Mapping[Op, tuple[Method, ...]] = MappingProxyType(
     {
-        Op.ADD: (Method.SHIFTED, Method.APART, Method.SINGLE_SHIFT),
-        Op.SUB: (Method.SHIFTED, Method.APART, Method.SINGLE_SHIFT),
+        Op.ADD: (Method.SHIFTED, Method.APART, Method.SHIFTED_OR_POWERS, Method.SINGLE_SHIFT),
+        Op.SUB: (Method.SHIFTED, Method.APART, Method.SHIFTED_OR_POWERS, Method.SINGLE_SHIFT),
+        Op.SQUARED_DIFFERENCE: (Method.SHIFTED,),
         Op.QUANTIZE: (Method.REQUANTIZE, Method.FIXED_8),
         Op.LEAKY_RELU: (Method.REQUANTIZE, Method.FIXED_8),
         Op.AVERAGE_POOL_2D: (Method.CODES, Method.REQUANTIZE),
         Op.MEAN: (Method.FOLDED, Method.REQUANTIZE, Method.FLOAT32),
-        Op.SOFTMAX: (Method.GEMMLOWP, Method.FLOAT_TABLE),
+        Op.SOFTMAX: (
+            Method.GEMMLOWP,
+            Method.LUT_513_FLOAT64,
+            Method.LUT_513_FLOAT32,
+            Method.FLOAT_TABLE,
+        ),
         Op.LAYER_NORM: (Method.INTEGER_SQRT,),
-        Op.LOGISTIC: (Method.TABLE, Method.FLOAT32, Method.GEMMLOWP),
-        Op.TANH: (Method.TABLE, Method.FLOAT32, Method.GEMMLOWP),
-        Op.GELU: (Method.TABLE,),
+        Op.LOGISTIC: (Method.TABLE, Method.UINT16_TABLE, Method.FLOAT32, Method.GEMMLOWP),
+        Op.TANH: (Method.TABLE, Method.UINT16_TABLE, Method.FLOAT32, Method.GEMMLOWP),
+        Op.GELU: (Method.TABLE, Method.LUT_513_FLOAT32),
+        Op.EXP: (Method.TABLE, Method.LUT_513_FLOAT32),
+        Op.RSQRT: (Method.NEWTON,),
         Op.HARD_SWISH: (Method.FIXED_16, Method.TABLE),
     }
 )
@@ -186,6 +208,8 @@ class OperatorRule:
         accumulator_bits: Signed width of the accumulator.
         overflow: What the accumulator does beyond it.
         table: Output codes by input code, smallest first, in the place of a computed table.
+        left_shift: Bits that SHIFTED gains before it brings operands to a common scale.
+        narrow_bias: The rule where a bias has at most 32 bits; None if that makes no difference.
         condition: The nodes that the rule is for; every one unless given.
         otherwise: The rule of the others; they are refused unless given.
     """
@@ -200,6 +224,8 @@ class OperatorRule:
     accumulator_bits: int = 32
     overflow: Overflow = Overflow.ERROR
     table: tuple[int, ...] | None = None
+    left_shift: int = 20
+    narrow_bias: Optional["OperatorRule"] = None
     condition: Condition | None = None
     otherwise: Optional["OperatorRule"] = None
 
@@ -227,6 +253,9 @@ class OperatorRule:
             raise GraphError(
                 f"accumulator_bits must be in [{low}, {high}], not {self.accumulator_bits}"
             )
+        low, high = LEFT_SHIFTS
+        if not low <= self.left_shift <= high:
+            raise GraphError(f"left_shift must be in [{low}, {high}], not {self.left_shift}")
         if self.table is None:
             return
         if self.method is not Method.TABLE:
@@ -293,18 +322,3 @@ class NumericProfile:
             f"{self.label}: operator with operands of {width} bits must be one of {known}, "
             f"not {op.value}"
         )
-
-    def rule_at(self, graph: "Graph", node: "Node", bits: int) -> OperatorRule:
-        """Return the rule of one node, whose first operand has `bits` bits.
-
-        Raises:
-            GraphError: If the profile has no row for it, or the row is not for this node.
-        """
-        rule = self.rule(node.op, bits)
-        while rule.condition is not None and not rule.condition.holds(graph, node):
-            if rule.otherwise is None:
-                raise GraphError(
-                    f"node {node.name!r} ({node.op.value}): {rule.condition} under {self.label}"
-                )
-            rule = rule.otherwise
-        return rule

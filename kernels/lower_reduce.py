@@ -13,6 +13,7 @@ from hwsim.ops import Op
 from hwsim.profile import Method
 from hwsim.quant import IntType
 
+from .lower_interpolate import lower_softmax_16
 from .lower_linear import Array, Step
 from .norm import layer_norm_rows
 from .pool import average_pool_codes, average_pool_scaled, max_pool_2d, mean_rows, mean_rows_float32
@@ -118,7 +119,13 @@ def lower_mean(site: Site) -> Step:
 
 
 def lower_softmax(site: Site) -> Step:
-    """Lower SOFTMAX; the output's scale must be 2**-bits, its zero point the smallest code."""
+    """Lower SOFTMAX by the profile's method.
+
+    Q5.26 and by table: the output's scale must be 2**-bits, its zero point the smallest code.
+    """
+    method = site.rule.method
+    if method not in (Method.GEMMLOWP, Method.FLOAT_TABLE):
+        return lower_softmax_16(site)
     attrs = site.node.attrs
     assert isinstance(attrs, SoftmaxAttrs)
     x, out = site.operand(0), site.result()
@@ -131,7 +138,7 @@ def lower_softmax(site: Site) -> Step:
             f"output must have scale 2**-{dtype.bits} and zero point {dtype.min}, "
             f"not {site.scale_of(out):g} and {int(site.zero_of(out))}"
         )
-    if site.rule.method is Method.FLOAT_TABLE:
+    if method is Method.FLOAT_TABLE:
         return _softmax_by_table(site, attrs.beta, dtype)
     if classes >= 1 << _SUM_HEADROOM:
         raise site.fail(f"classes must be below {1 << _SUM_HEADROOM}, not {classes}")

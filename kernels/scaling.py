@@ -23,6 +23,7 @@ from hwsim.multiplier import (
 from hwsim.ops import Op
 from hwsim.profile import Bounds, Clamp, NumericProfile, OperatorRule, Requant, ScaleProduct
 from hwsim.quant import IntType
+from hwsim.verify import rule_of
 
 from .arith import Scaling
 
@@ -45,10 +46,8 @@ class Site:
 
     @cached_property
     def rule(self) -> OperatorRule:
-        """The profile's rule for this node and the width of its first operand."""
-        first = self.operand(0)
-        value = first if first.quant is not None else self.result()
-        return self.profile.rule_at(self.graph, self.node, value.dtype.bits)
+        """The profile's rule for this operator and the widths of its operands."""
+        return rule_of(self.graph, self.node, self.profile)
 
     def operand(self, slot: int) -> Value:
         """Return an input that the shape rules have proved to be there."""
@@ -100,19 +99,23 @@ class Site:
 
 
 def output_range(site: Site, activation: Activation) -> tuple[int, int]:
-    """Return (qmin, qmax) of the node's output after its fused activation.
+    """Return (qmin, qmax) of the node's output after its fused activation."""
+    return clamp_range(site, *activation.bounds)
 
-    The bound of an activation is zero_point + round(bound / scale) by the rule's `Bounds`.
+
+def clamp_range(site: Site, low: float, high: float) -> tuple[int, int]:
+    """Return (qmin, qmax) of the node's output when reals are clamped to [low, high].
+
+    A bound is zero_point + round(bound / scale) by the rule's `Bounds`.
     Source: CalculateActivationRangeQuantized, tensorflow/lite/kernels/kernel_util.cc, and
     xnn_qs8_quantize, XNNPACK src/xnnpack/quantization.h.
     """
     out = site.result()
     dtype = site.integer(out)
-    low, high = activation.bounds
     qmin, qmax = dtype.min, dtype.max
     if site.rule.clamp is Clamp.SYMMETRIC and dtype.signed:
         qmin = -qmax
-    if activation is Activation.NONE:
+    if not (math.isfinite(low) or math.isfinite(high)):
         return qmin, qmax
     scale, zero_point = site.scale_of(out), int(site.zero_of(out))
     code = _BOUND_CODES[site.rule.bounds]
@@ -122,7 +125,7 @@ def output_range(site: Site, activation: Activation) -> tuple[int, int]:
         qmax = min(qmax, code(float32_quotient(high, scale), zero_point))
     if qmin > qmax:
         raise site.fail(
-            f"{out.name!r} must have codes for the interval of {activation.value}, not none"
+            f"{out.name!r} must have codes for the interval from {low:g} to {high:g}, not none"
         )
     return qmin, qmax
 
@@ -244,6 +247,10 @@ def scale_ratio(site: Site, a: float, b: float, out: float, gain: float = 1.0) -
     if product is ScaleProduct.FLOAT32_IF_UNSIGNED:
         unsigned = not site.integer(site.operand(0)).signed
         product = ScaleProduct.FLOAT32 if unsigned else ScaleProduct.FLOAT64
+    if product is ScaleProduct.FLOAT32_IF_PER_TENSOR:
+        weights = site.operand(1).quant
+        single = weights is not None and weights.is_per_tensor
+        product = ScaleProduct.FLOAT32 if single else ScaleProduct.FLOAT64
     if product is ScaleProduct.FLOAT64:
         return a * b * gain / out
     exact = float32_product(a, b) * gain

@@ -68,6 +68,7 @@ class Row(Table):
         accumulator_bits: Signed width of the accumulator.
         overflow: What the accumulator does beyond it.
         table: Output codes by input code, smallest first, under method = "table".
+        left_shift: Bits that method = "shifted" gains before a common scale.
     """
 
     operators: Annotated[list[Text], Field(min_length=1)]
@@ -85,6 +86,7 @@ class Row(Table):
     accumulator_bits: int | None = None
     overflow: Text | None = None
     table: list[int] | None = None
+    left_shift: int | None = None
 
 
 class ProfileFile(Table):
@@ -190,6 +192,7 @@ def _rule(row: Row, base: OperatorRule | None) -> OperatorRule:
         else row.accumulator_bits,
         overflow=_member(Overflow, row.overflow, "overflow") if row.overflow else start.overflow,
         table=table if row.table is None else tuple(row.table),
+        left_shift=start.left_shift if row.left_shift is None else row.left_shift,
     )
 
 

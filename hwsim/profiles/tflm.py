@@ -13,9 +13,13 @@ from hwsim.profile import (
     Requant,
 )
 from hwsim.profiles.litert import TFLITE_REF
-from hwsim.profiles.rows import Rows, rows
+from hwsim.profiles.rows import Rows, chosen, rows
 from hwsim.quant import INT8, Rounding
 
+_AS_REFERENCE = (
+    Op.CONV_2D, Op.DEPTHWISE_CONV_2D, Op.ADD, Op.SUB, Op.QUANTIZE, Op.CONCATENATION,
+    Op.AVERAGE_POOL_2D, Op.MAX_POOL_2D, Op.MEAN, Op.SOFTMAX, Op.HARD_SWISH,
+)  # fmt: skip
 # TFLite Micro quantizes uint8 and int8 codes into each other and moves them, but computes on int8.
 _ANY_CODES = (Op.QUANTIZE,)
 
@@ -36,13 +40,12 @@ def _limited(rule: OperatorRule, says: str, holds: Callable[[Graph, Node], bool]
 def _rows() -> Rows:
     """Rows of LiteRT's reference, and those in which TFLite Micro parts from it."""
     double = OperatorRule(Requant.DOUBLE_ROUNDING)
-    reference = {key: rule for key, rule in TFLITE_REF.rules.items() if key[1] == 8}
+    reference = chosen(TFLITE_REF.rules, _AS_REFERENCE, 8)
     own = rows((Op.FULLY_CONNECTED, Op.MATMUL, Op.MUL, Op.RELU, Op.RELU6, Op.LEAKY_RELU), double)
     own |= rows((Op.LOGISTIC, Op.TANH), OperatorRule(Requant.NONE, Method.GEMMLOWP))
-    made = {
+    made: Rows = {
         (op, width): rule if op in _ANY_CODES else _limited(rule, "input must be int8", _signed)
         for (op, width), rule in (reference | own).items()
-        if op not in (Op.RELU_N1_TO_1, Op.GELU)  # TFLite Micro has no such kernels
     }
     # RELU6 clamps codes and never rescales them.
     clamped = "input must be int8 with the parameters of the output"

@@ -26,9 +26,14 @@ from hwsim.profile import (
     ScaleProduct,
 )
 from hwsim.profiles.litert import TFLITE_REF
-from hwsim.profiles.rows import Rows, rows
+from hwsim.profiles.rows import CLAMPS, Rows, chosen, rows
 from hwsim.quant import IntType, Rounding
 
+# Operators whose builtin kernels were measured to equal the reference kernels.
+_BUILTIN = (
+    Op.MATMUL, Op.ADD, Op.SUB, Op.MUL, Op.LEAKY_RELU, Op.QUANTIZE, Op.CONCATENATION,
+    Op.AVERAGE_POOL_2D, Op.MAX_POOL_2D, Op.GELU, Op.HARD_SWISH, *CLAMPS,
+)  # fmt: skip
 _MAX_AXES = 6
 _LEAST_NORMAL = 2.0**-126  # of float32
 
@@ -152,7 +157,7 @@ def _rows() -> Rows:
     eighths = OperatorRule(
         Requant.HALF_UP, Method.FIXED_8, product=ScaleProduct.FLOAT32_RATIO, multiplier_bits=8
     )
-    builtin = {key: rule for key, rule in TFLITE_REF.rules.items() if key[1] == 8}
+    builtin = chosen(TFLITE_REF.rules, _BUILTIN, 8)
     signed = replace(
         builtin[Op.MATMUL, 8], condition=Condition("operands must be int8", _matmul_signed)
     )
