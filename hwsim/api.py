@@ -19,7 +19,13 @@ from hwsim.errors import FormatError, GraphError, InputError
 from hwsim.fronts import pareto
 from hwsim.graph import Graph
 from hwsim.inputs import Arrays, checked_inputs
-from hwsim.oracles import LITERT_KERNELS, run_litert, run_onnxruntime
+from hwsim.oracles import (
+    LITERT_KERNELS,
+    TFLITE_MICRO,
+    run_litert,
+    run_onnxruntime,
+    run_tflite_micro,
+)
 from hwsim.partition import Bits, selection_of, workload
 from hwsim.percentiles import percentile_allocation
 from hwsim.profile import NumericProfile
@@ -306,7 +312,7 @@ def validate(
             count as equal within 1e-4 of the largest output (floats have no exact order of sums).
         inputs: As for `run`.
         against: "litert_ref" (LiteRT's reference kernels), "litert" (its default kernels),
-            "onnxruntime", or the path of an `.npz` with values by name.
+            "tflite_micro", "onnxruntime", or the path of an `.npz` with values by name.
         profile: The arithmetic of our side.
         threads: As for `run`.
 
@@ -323,10 +329,12 @@ def validate(
     computed = [made for node in graph.nodes for made in node.outputs]
     if name in LITERT_KERNELS:
         theirs = run_litert(graph, arrays, name, computed)
+    elif name == TFLITE_MICRO:
+        theirs = run_tflite_micro(graph, arrays, computed)
     elif Path(name).suffix == ".npz":
         theirs = read_arrays(Path(name))
     else:
-        known = ", ".join((*LITERT_KERNELS, "onnxruntime"))
+        known = ", ".join((*LITERT_KERNELS, TFLITE_MICRO, "onnxruntime"))
         raise InputError(f"against must be one of {known} or an .npz file, not {name!r}")
     return compare(graph, ours, theirs, name)
 
