@@ -16,6 +16,9 @@ from hwsim.quant import Rounding
 MULTIPLIER_BITS = (2, 31)
 RIGHT_SHIFTS = (-30, 31)
 ACCUMULATOR_BITS = (2, 64)
+EXPONENTIAL_FIELDS = MappingProxyType(
+    {"segments": (1, 64), "fraction_bits": (4, 30), "guard_bits": (0, 16)}
+)
 TABLE_LENGTHS = tuple(1 << bits for bits in range(1, 9))
 
 
@@ -74,6 +77,10 @@ class Method(Enum):
     * FIXED_16: 16-bit fixed point.
     * GEMMLOWP: Q5.26 fixed-point exponential and a Newton reciprocal.
     * INTEGER_SQRT: exact integer sums, a bitwise-exact integer square root, one division.
+    * IBERT: second-order polynomials of I-BERT; its LayerNorm's 31-bit reciprocal of the deviation.
+    * IVIT: shifts of I-ViT for powers of two; its ten-step square root.
+    * PIECEWISE: straight lines with integer coefficients, clipped; exact division.
+    * EXP_TABLE: the exponential of every code difference in fixed point; exact division.
     """
 
     REQUANTIZE = "requantize"
@@ -85,6 +92,10 @@ class Method(Enum):
     FIXED_16 = "fixed_16"
     GEMMLOWP = "gemmlowp"
     INTEGER_SQRT = "integer_sqrt"
+    IBERT = "ibert"
+    IVIT = "ivit"
+    PIECEWISE = "piecewise"
+    EXP_TABLE = "exp_table"
 
 
 _DOUBLE = (Requant.DOUBLE_ROUNDING, Requant.DOUBLE_HALF_UP)
@@ -94,14 +105,18 @@ METHODS: Mapping[Op, tuple[Method, ...]] = MappingProxyType(
         Op.SUB: (Method.SHIFTED, Method.APART),
         Op.AVERAGE_POOL_2D: (Method.CODES, Method.REQUANTIZE),
         Op.MEAN: (Method.FOLDED, Method.REQUANTIZE),
-        Op.SOFTMAX: (Method.GEMMLOWP,),
-        Op.LAYER_NORM: (Method.INTEGER_SQRT,),
+        Op.SOFTMAX: (
+            Method.GEMMLOWP, Method.IBERT, Method.IVIT, Method.PIECEWISE, Method.EXP_TABLE,
+        ),
+        Op.LAYER_NORM: (Method.INTEGER_SQRT, Method.IBERT, Method.IVIT),
+        Op.RMS_NORM: (Method.INTEGER_SQRT,),
         Op.LOGISTIC: (Method.TABLE,),
         Op.TANH: (Method.TABLE,),
-        Op.GELU: (Method.TABLE,),
+        Op.GELU: (Method.TABLE, Method.IBERT, Method.IVIT),
+        Op.SILU: (Method.TABLE,),
         Op.HARD_SWISH: (Method.FIXED_16, Method.TABLE),
     }
-)
+)  # fmt: skip
 
 
 class Overflow(Enum):
@@ -143,6 +158,10 @@ class OperatorRule:
         accumulator_bits: Signed width of the accumulator.
         overflow: What the accumulator does beyond it.
         table: Output codes by input code, smallest first, in the place of a computed table.
+        segments: Lines of a PIECEWISE exponential.
+        equal_segments: Whether these have one width instead of one error.
+        fraction_bits: Fraction bits of an exponential: PIECEWISE, EXP_TABLE; n of IVIT's shift.
+        guard_bits: Fraction bits that a line's sum has beyond those of a PIECEWISE result.
     """
 
     requant: Requant
@@ -154,6 +173,10 @@ class OperatorRule:
     accumulator_bits: int = 32
     overflow: Overflow = Overflow.ERROR
     table: tuple[int, ...] | None = None
+    segments: int = 1
+    equal_segments: bool = False
+    fraction_bits: int = 15
+    guard_bits: int = 8
 
     def __post_init__(self) -> None:
         """Refuse fields that contradict each other."""
@@ -179,6 +202,9 @@ class OperatorRule:
             raise GraphError(
                 f"accumulator_bits must be in [{low}, {high}], not {self.accumulator_bits}"
             )
+        for name, (low, high) in EXPONENTIAL_FIELDS.items():
+            if not low <= getattr(self, name) <= high:
+                raise GraphError(f"{name} must be in [{low}, {high}], not {getattr(self, name)}")
         if self.table is None:
             return
         if self.method is not Method.TABLE:

@@ -221,12 +221,22 @@ def _gelu_tanh(x: float) -> float:
     return 0.5 * x * (1.0 + math.tanh(math.sqrt(2.0 / math.pi) * (x + 0.044715 * x**3)))
 
 
+def _silu(x: float) -> float:
+    return float32_product(x, _logistic(x))
+
+
 def _hard_swish(x: float) -> float:
     return x * min(max(x + 3.0, 0.0), 6.0) / 6.0
 
 
 _FUNCTIONS: Mapping[Op, Callable[[float], float]] = MappingProxyType(
-    {Op.LOGISTIC: _logistic, Op.TANH: math.tanh, Op.HARD_SWISH: _hard_swish, Op.GELU: _gelu}
+    {
+        Op.LOGISTIC: _logistic,
+        Op.TANH: math.tanh,
+        Op.HARD_SWISH: _hard_swish,
+        Op.GELU: _gelu,
+        Op.SILU: _silu,
+    }
 )
 
 

@@ -8,10 +8,14 @@ from hwsim.errors import GraphError
 from hwsim.profile import NumericProfile
 from hwsim.profiles.dyadic import HAWQ
 from hwsim.profiles.litert import TFLITE_REF
+from hwsim.profiles.transformers import IBERT, IVIT, QAOF
 
 _BUILT_IN = (
     TFLITE_REF,
     HAWQ,
+    IBERT,
+    IVIT,
+    QAOF,
 )
 PROFILES: Mapping[str, NumericProfile] = MappingProxyType(
     {profile.name: profile for profile in _BUILT_IN}
