@@ -43,6 +43,19 @@ class ConvAttrs:
 
 
 @dataclass(frozen=True, slots=True)
+class TransposeConvAttrs:
+    """A window that is scattered: x[i, j] adds to out[i * stride - origin + tap].
+
+    `size` is the output's (height, width), `origin` its (top, left); what falls outside is lost.
+    """
+
+    size: tuple[int, int]
+    stride: tuple[int, int] = (1, 1)
+    origin: tuple[int, int] = (0, 0)
+    activation: Activation = Activation.NONE
+
+
+@dataclass(frozen=True, slots=True)
 class PoolAttrs:
     """A sliding window without weights; padding is (top, left, bottom, right).
 
@@ -58,9 +71,14 @@ class PoolAttrs:
 
 @dataclass(frozen=True, slots=True)
 class FusedAttrs:
-    """An elementwise operator with a fused activation."""
+    """An elementwise operator with a fused activation.
+
+    `powers_of_two` is what a TFLite file asks of an int16 ADD or SUB: where all three scales are
+    powers of two, one operand is shifted and none is multiplied. Few implementations obey.
+    """
 
     activation: Activation = Activation.NONE
+    powers_of_two: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +191,13 @@ class SliceAttrs:
 
 
 @dataclass(frozen=True, slots=True)
+class GatherAttrs:
+    """The axis of the table that indices count along, 0 or more."""
+
+    axis: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class SplitAttrs:
     """Pieces of the given sizes along an axis."""
 
@@ -184,4 +209,5 @@ Attrs = (
     NoAttrs | ConvAttrs | PoolAttrs | FusedAttrs | FullyConnectedAttrs | MatMulAttrs | MeanAttrs
     | SoftmaxAttrs | NormAttrs | ClipAttrs | LeakyReluAttrs | GeluAttrs | ReshapeAttrs
     | TransposeAttrs | PadAttrs | ConcatAttrs | SliceAttrs | SplitAttrs
+    | TransposeConvAttrs | GatherAttrs
 )  # fmt: skip

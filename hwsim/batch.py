@@ -11,6 +11,7 @@ from hwsim.attributes import (
     Attrs,
     ConcatAttrs,
     FullyConnectedAttrs,
+    GatherAttrs,
     MeanAttrs,
     PadAttrs,
     ReshapeAttrs,
@@ -21,6 +22,8 @@ from hwsim.attributes import (
 from hwsim.errors import GraphError, InputError
 from hwsim.graph import Graph, Node, Value
 from hwsim.ops import OPS, Op
+
+_PAIRS = (Op.MAXIMUM, Op.MINIMUM, Op.SQUARED_DIFFERENCE)
 
 
 def with_batch(graph: Graph, batch: int) -> Graph | None:
@@ -153,13 +156,15 @@ def _keeps_batch(node: Node, operands: Sequence[Value], old: int) -> bool:
             return attrs.axis != 0 and all((data == data[:1]).all() for data in constants)
         case ReshapeAttrs():
             return attrs.shape[:1] == (old,)
+        case GatherAttrs():
+            return attrs.axis == 0 and x.is_constant
         case FullyConnectedAttrs():
             return len(x.shape) >= 2 and _only_data(operands)
     if node.op in (Op.SOFTMAX, Op.LAYER_NORM, Op.BATCH_NORM):
         return len(x.shape) >= 2 and _only_data(operands)
     if node.op is Op.MATMUL and len(node_shape(operands)) < 3:
         return False
-    if node.op in (Op.MATMUL, Op.ADD, Op.SUB, Op.MUL, Op.DIV, Op.POW):
+    if node.op in (Op.MATMUL, Op.ADD, Op.SUB, Op.MUL, Op.DIV, Op.POW, *_PAIRS):
         return all(_broadcasts_over_batch(value, len(node_shape(operands))) for value in operands)
     return _only_data(operands)
 

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from hwsim import cli_choose, cli_platforms, cli_profiles, cli_run
+from hwsim import cli_choose, cli_platforms, cli_profiles, cli_run, cli_selfcheck
 from hwsim.errors import HwsimError
 
 app = typer.Typer(
@@ -24,6 +24,7 @@ for verb in (
     cli_choose.allocate,
     cli_choose.pareto,
     cli_choose.demo,
+    cli_selfcheck.selfcheck,
 ):
     app.command()(verb)
 platforms = typer.Typer(no_args_is_help=True, help="Platform description files.")

@@ -14,6 +14,7 @@ from hwsim.attributes import (
     ConvAttrs,
     FullyConnectedAttrs,
     FusedAttrs,
+    GatherAttrs,
     GeluAttrs,
     LeakyReluAttrs,
     MatMulAttrs,
@@ -26,6 +27,7 @@ from hwsim.attributes import (
     SoftmaxAttrs,
     SplitAttrs,
     TransposeAttrs,
+    TransposeConvAttrs,
 )
 from hwsim.batch import batch_size, entries, joined, with_batch
 from hwsim.errors import GraphError, HwsimError
@@ -66,6 +68,24 @@ def _conv(node: Node, x: Tensor, w: Tensor, b: Tensor | None) -> Tensor:
         kernel, groups = w.permute(0, 3, 1, 2), attrs.groups
     y = f.conv2d(image, kernel, b, attrs.stride, 0, attrs.dilation, groups)
     return _clamp(y.permute(0, 2, 3, 1), attrs.activation)
+
+
+def _transpose_conv(node: Node, x: Tensor, w: Tensor, b: Tensor | None) -> Tensor:
+    f = _torch().nn.functional
+    attrs = node.attrs
+    assert isinstance(attrs, TransposeConvAttrs)
+    whole = f.conv_transpose2d(x.permute(0, 3, 1, 2), w.permute(3, 0, 1, 2), None, attrs.stride)
+    (top, left), (height, width) = attrs.origin, attrs.size
+    bottom, right = top + height - whole.shape[2], left + width - whole.shape[3]
+    y = f.pad(whole, (-left, right, -top, bottom)).permute(0, 2, 3, 1)
+    return _clamp(y if b is None else y + b, attrs.activation)
+
+
+def _gather(node: Node, table: Tensor, indices: Tensor) -> Tensor:
+    assert isinstance(node.attrs, GatherAttrs)
+    axis = node.attrs.axis
+    shape = (*table.shape[:axis], *indices.shape, *table.shape[axis + 1 :])
+    return table.index_select(axis, indices.reshape(-1).long()).reshape(shape)
 
 
 def _fully_connected(node: Node, x: Tensor, w: Tensor, b: Tensor | None) -> Tensor:
@@ -212,6 +232,7 @@ RULES: Mapping[Op, Callable[..., Any]] = MappingProxyType(
     {
         Op.CONV_2D: _conv,
         Op.DEPTHWISE_CONV_2D: _conv,
+        Op.TRANSPOSE_CONV: _transpose_conv,
         Op.FULLY_CONNECTED: _fully_connected,
         Op.MATMUL: _matmul,
         Op.ADD: _binary(lambda a, b: a + b),
@@ -219,6 +240,9 @@ RULES: Mapping[Op, Callable[..., Any]] = MappingProxyType(
         Op.MUL: _binary(lambda a, b: a * b),
         Op.DIV: _binary(lambda a, b: a / b),
         Op.POW: _binary(lambda a, b: a**b),
+        Op.MAXIMUM: _binary(lambda a, b: a.maximum(b)),
+        Op.MINIMUM: _binary(lambda a, b: a.minimum(b)),
+        Op.SQUARED_DIFFERENCE: _binary(lambda a, b: (a - b) ** 2),
         Op.AVERAGE_POOL_2D: _pool,
         Op.MAX_POOL_2D: _pool,
         Op.MEAN: _mean,
@@ -236,6 +260,8 @@ RULES: Mapping[Op, Callable[..., Any]] = MappingProxyType(
         Op.HARD_SWISH: _unary(lambda x: _torch().nn.functional.hardswish(x)),
         Op.GELU: _gelu,
         Op.SILU: _unary(lambda x: x * x.sigmoid()),
+        Op.EXP: _unary(lambda x: x.exp()),
+        Op.RSQRT: _unary(lambda x: x.rsqrt()),
         Op.ERF: _unary(lambda x: x.erf()),
         Op.SQRT: _unary(lambda x: x.sqrt()),
         Op.RESHAPE: _reshape,
@@ -244,6 +270,7 @@ RULES: Mapping[Op, Callable[..., Any]] = MappingProxyType(
         Op.CONCATENATION: _concatenation,
         Op.STRIDED_SLICE: _strided_slice,
         Op.SPLIT: _split,
+        Op.GATHER: _gather,
     }
 )
 
@@ -309,7 +336,8 @@ def apply_node(node: Node, operands: list[Tensor | None]) -> Tensors:
 
 
 def _with_bias(node: Node, operands: list[Any]) -> list[Any]:
-    if node.op in (Op.CONV_2D, Op.DEPTHWISE_CONV_2D, Op.FULLY_CONNECTED) and len(operands) == 2:
+    weighted = (Op.CONV_2D, Op.DEPTHWISE_CONV_2D, Op.TRANSPOSE_CONV, Op.FULLY_CONNECTED)
+    if node.op in weighted and len(operands) == 2:
         return [*operands, None]
     return operands
 

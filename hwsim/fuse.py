@@ -29,7 +29,9 @@ from hwsim.ops import Op
 from hwsim.quant import FLOAT32
 
 LINEAR = frozenset({Op.CONV_2D, Op.DEPTHWISE_CONV_2D, Op.FULLY_CONNECTED})
-MOVES = frozenset({Op.RESHAPE, Op.TRANSPOSE, Op.PAD, Op.CONCATENATION, Op.STRIDED_SLICE, Op.SPLIT})
+MOVES = frozenset(
+    {Op.RESHAPE, Op.TRANSPOSE, Op.PAD, Op.CONCATENATION, Op.STRIDED_SLICE, Op.SPLIT, Op.GATHER}
+)
 # Moves that a positive factor passes through, one computed input to one output each.
 _SHUFFLES = frozenset({Op.RESHAPE, Op.TRANSPOSE, Op.STRIDED_SLICE})
 _CLAMPS = {

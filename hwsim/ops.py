@@ -1,8 +1,8 @@
 """The operator table: what each operator is called, takes and yields.
 
 Layouts: activations NHWC, CONV weights (O, kh, kw, I / groups), DEPTHWISE weights (1, kh, kw, O)
-with O = I * multiplier, FULLY_CONNECTED weights (O, I). A new operator is one row here, one
-kernel, one oracle and one vector set.
+with O = I * multiplier, TRANSPOSE_CONV weights (O, kh, kw, I), FULLY_CONNECTED weights (O, I). A new
+operator is one row here, one kernel, one oracle and one vector set.
 """
 
 from dataclasses import dataclass
@@ -16,6 +16,7 @@ from hwsim.attributes import (
     ConvAttrs,
     FullyConnectedAttrs,
     FusedAttrs,
+    GatherAttrs,
     GeluAttrs,
     LeakyReluAttrs,
     MatMulAttrs,
@@ -29,6 +30,7 @@ from hwsim.attributes import (
     SoftmaxAttrs,
     SplitAttrs,
     TransposeAttrs,
+    TransposeConvAttrs,
 )
 from hwsim.shapes import (
     Infer,
@@ -37,6 +39,7 @@ from hwsim.shapes import (
     conv_shape,
     depthwise_shape,
     fully_connected_shape,
+    gather_shape,
     matmul_shape,
     mean_shape,
     norm_shape,
@@ -47,6 +50,7 @@ from hwsim.shapes import (
     slice_shape,
     softmax_shape,
     split_shape,
+    transpose_conv_shape,
     transpose_shape,
 )
 from hwsim.workload import Work
@@ -57,12 +61,16 @@ class Op(Enum):
 
     CONV_2D = "conv_2d"
     DEPTHWISE_CONV_2D = "depthwise_conv_2d"
+    TRANSPOSE_CONV = "transpose_conv"
     FULLY_CONNECTED = "fully_connected"
     MATMUL = "matmul"
     ADD = "add"
     SUB = "sub"
     MUL = "mul"
     DIV = "div"
+    MAXIMUM = "maximum"
+    MINIMUM = "minimum"
+    SQUARED_DIFFERENCE = "squared_difference"
     AVERAGE_POOL_2D = "average_pool_2d"
     MAX_POOL_2D = "max_pool_2d"
     MEAN = "mean"
@@ -80,6 +88,8 @@ class Op(Enum):
     HARD_SWISH = "hard_swish"
     GELU = "gelu"
     SILU = "silu"
+    EXP = "exp"
+    RSQRT = "rsqrt"
     ERF = "erf"
     SQRT = "sqrt"
     POW = "pow"
@@ -89,6 +99,7 @@ class Op(Enum):
     CONCATENATION = "concatenation"
     STRIDED_SLICE = "strided_slice"
     SPLIT = "split"
+    GATHER = "gather"
     QUANTIZE = "quantize"
     DEQUANTIZE = "dequantize"
 
@@ -119,6 +130,7 @@ _MANY = 4096
 _ROWS = (
     OpSpec(Op.CONV_2D, ConvAttrs, (2, 3), conv_shape, Work.CONV),
     OpSpec(Op.DEPTHWISE_CONV_2D, ConvAttrs, (2, 3), depthwise_shape, Work.DEPTHWISE),
+    OpSpec(Op.TRANSPOSE_CONV, TransposeConvAttrs, (2, 3), transpose_conv_shape, Work.CONV),
     OpSpec(
         Op.FULLY_CONNECTED, FullyConnectedAttrs, (2, 3), fully_connected_shape, Work.FULLY_CONNECTED
     ),
@@ -127,6 +139,9 @@ _ROWS = (
     OpSpec(Op.SUB, FusedAttrs, (2, 2), binary_shape, Work.ELEMENTWISE),
     OpSpec(Op.MUL, FusedAttrs, (2, 2), binary_shape, Work.ELEMENTWISE),
     OpSpec(Op.DIV, FusedAttrs, (2, 2), binary_shape, Work.ELEMENTWISE, float_only=True),
+    OpSpec(Op.MAXIMUM, NoAttrs, (2, 2), binary_shape, Work.ELEMENTWISE),
+    OpSpec(Op.MINIMUM, NoAttrs, (2, 2), binary_shape, Work.ELEMENTWISE),
+    OpSpec(Op.SQUARED_DIFFERENCE, NoAttrs, (2, 2), binary_shape, Work.ELEMENTWISE),
     OpSpec(Op.AVERAGE_POOL_2D, PoolAttrs, (1, 1), pool_shape, Work.POOL),
     OpSpec(Op.MAX_POOL_2D, PoolAttrs, (1, 1), pool_shape, Work.POOL),
     OpSpec(Op.MEAN, MeanAttrs, (1, 1), mean_shape, Work.REDUCE),
@@ -144,6 +159,8 @@ _ROWS = (
     OpSpec(Op.HARD_SWISH, NoAttrs, (1, 1), same_shape, Work.TABLE),
     OpSpec(Op.GELU, GeluAttrs, (1, 1), same_shape, Work.TABLE),
     OpSpec(Op.SILU, NoAttrs, (1, 1), same_shape, Work.TABLE),
+    OpSpec(Op.EXP, NoAttrs, (1, 1), same_shape, Work.TABLE),
+    OpSpec(Op.RSQRT, NoAttrs, (1, 1), same_shape, Work.TABLE),
     OpSpec(Op.ERF, NoAttrs, (1, 1), same_shape, Work.TABLE, float_only=True),
     OpSpec(Op.SQRT, NoAttrs, (1, 1), same_shape, Work.TABLE, float_only=True),
     OpSpec(Op.POW, NoAttrs, (2, 2), binary_shape, Work.TABLE, float_only=True),
@@ -153,6 +170,7 @@ _ROWS = (
     OpSpec(Op.CONCATENATION, ConcatAttrs, (1, _MANY), concat_shape, Work.MOVE),
     OpSpec(Op.STRIDED_SLICE, SliceAttrs, (1, 1), slice_shape, Work.MOVE),
     OpSpec(Op.SPLIT, SplitAttrs, (1, 1), split_shape, Work.MOVE),
+    OpSpec(Op.GATHER, GatherAttrs, (2, 2), gather_shape, Work.MOVE),
     OpSpec(Op.QUANTIZE, NoAttrs, (1, 1), same_shape, Work.ELEMENTWISE),
     OpSpec(Op.DEQUANTIZE, NoAttrs, (1, 1), same_shape, Work.ELEMENTWISE),
 )

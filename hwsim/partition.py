@@ -19,7 +19,8 @@ from hwsim.quant import IntType
 from hwsim.tables import Option
 from hwsim.workload import Layer, Tensor, Unit, Work
 
-CHOOSING = LINEAR | {Op.MATMUL}
+_WEIGHTED = LINEAR | {Op.TRANSPOSE_CONV}
+CHOOSING = _WEIGHTED | {Op.MATMUL}
 # Width of a tensor that no layer's choice decides.
 FREE_BITS = 8
 # A residual stream sums many branches, and the network's outputs feed the host: both stay wide.
@@ -244,11 +245,15 @@ def _native(parts: Partition, unit: str) -> Option | None:
 def _layer(graph: Graph, node: Node) -> Layer:
     out = graph.values[node.outputs[0]]
     groups, m, n, k, kernel, weights = 1, out.elements, 1, 1, (1, 1), 0
-    if node.op in LINEAR:
+    if node.op in _WEIGHTED:
         shape = graph.values[node.inputs[1]].shape
         weights = math.prod(shape)
         if node.op is Op.FULLY_CONNECTED:
             m, n, k = out.elements // shape[0], shape[0], shape[1]
+        elif node.op is Op.TRANSPOSE_CONV:
+            pixels = graph.values[node.inputs[0]].elements // shape[3]
+            m, n, k = pixels, math.prod(shape[:3]), shape[3]
+            kernel = (shape[1], shape[2])
         elif node.op is Op.DEPTHWISE_CONV_2D:
             groups, m, k = shape[3], out.elements // shape[3], shape[1] * shape[2]
             kernel = (shape[1], shape[2])
@@ -262,7 +267,7 @@ def _layer(graph: Graph, node: Node) -> Layer:
         m, n = out.shape[-2:]
         k = a[-2] if node.attrs.transpose_a else a[-1]
         groups = math.prod(out.shape[:-2])
-    has_bias = node.op in LINEAR and len(node.inputs) > 2 and node.inputs[2]
+    has_bias = node.op in _WEIGHTED and len(node.inputs) > 2 and node.inputs[2]
     return Layer(
         node=node.name,
         work=OPS[node.op].work,

@@ -12,6 +12,7 @@ from hwsim.attributes import (
     ConvAttrs,
     FullyConnectedAttrs,
     FusedAttrs,
+    GatherAttrs,
     MatMulAttrs,
     MeanAttrs,
     NoAttrs,
@@ -24,6 +25,7 @@ from hwsim.attributes import (
     SoftmaxAttrs,
     SplitAttrs,
     TransposeAttrs,
+    TransposeConvAttrs,
 )
 from hwsim.errors import GraphError
 
@@ -117,6 +119,25 @@ def depthwise_shape(attrs: ConvAttrs, shapes: Sequence[Shape]) -> tuple[Shape, .
     _bias(shapes, w[3])
     height, width = _window(x, (w[1], w[2]), attrs.stride, attrs.dilation, attrs.padding)
     return ((x[0], height, width, w[3]),)
+
+
+def transpose_conv_shape(attrs: TransposeConvAttrs, shapes: Sequence[Shape]) -> tuple[Shape, ...]:
+    """Return the output shape of TRANSPOSE_CONV."""
+    x, w = shapes[0], shapes[1]
+    _rank(x, 4, "input")
+    _rank(w, 4, "weights")
+    _require(w[3] == x[3], f"weights must have {x[3]} input channels, not {w[3]}")
+    _bias(shapes, w[0])
+    for name, pair, least in (
+        ("stride", attrs.stride, 1), ("output size", attrs.size, 1), ("origin", attrs.origin, 0),
+    ):  # fmt: skip
+        _require(min(pair) >= least, f"{name} must be {least} or more on both axes, not {pair}")
+    elements = math.prod((x[0], *attrs.size, w[0]))
+    _require(
+        elements <= MAX_ELEMENTS,
+        f"output must hold at most {MAX_ELEMENTS} elements, not {elements}",
+    )
+    return ((x[0], *attrs.size, w[0]),)
 
 
 def fully_connected_shape(attrs: FullyConnectedAttrs, shapes: Sequence[Shape]) -> tuple[Shape, ...]:
@@ -292,6 +313,13 @@ def slice_shape(attrs: SliceAttrs, shapes: Sequence[Shape]) -> tuple[Shape, ...]
             f"{attrs.starts} by {attrs.strides}",
         )
     return (attrs.sizes,)
+
+
+def gather_shape(attrs: GatherAttrs, shapes: Sequence[Shape]) -> tuple[Shape, ...]:
+    """Return the output shape of GATHER."""
+    table, indices = shapes
+    _axis(attrs.axis, table)
+    return ((*table[: attrs.axis], *indices, *table[attrs.axis + 1 :]),)
 
 
 def split_shape(attrs: SplitAttrs, shapes: Sequence[Shape]) -> tuple[Shape, ...]:

@@ -13,7 +13,7 @@ from hwsim.attributes import MatMulAttrs, MeanAttrs, PoolAttrs
 from hwsim.errors import GraphError
 from hwsim.graph import Graph, Node, Value
 from hwsim.ops import Op
-from hwsim.profile import NumericProfile, Overflow
+from hwsim.profile import NumericProfile, OperatorRule, Overflow
 from hwsim.quant import IntType
 
 MAX_FACTOR_BITS = 16
@@ -140,6 +140,7 @@ def _summed(graph: Graph, node: Node) -> AccumulatorBound:
 _BOUNDS = {
     Op.CONV_2D: _weighted,
     Op.DEPTHWISE_CONV_2D: _weighted,
+    Op.TRANSPOSE_CONV: _weighted,
     Op.FULLY_CONNECTED: _weighted,
     Op.MATMUL: _matmul,
     Op.MEAN: _summed,
@@ -157,6 +158,20 @@ def accumulator_bounds(graph: Graph) -> tuple[AccumulatorBound, ...]:
     return tuple(bounds)
 
 
+def rule_of(graph: Graph, node: Node, profile: NumericProfile) -> OperatorRule:
+    """Return the profile's rule for a node: by its operator, its width and that of its bias.
+
+    The width is the first operand's; an operand that is no quantized real leaves it to the result.
+    """
+    first = graph.values[node.inputs[0]]
+    value = first if first.quant is not None else graph.values[node.outputs[0]]
+    rule = profile.rule(node.op, value.dtype.bits)
+    bias = graph.value_or_none(node.inputs[2]) if len(node.inputs) > 2 else None
+    if rule.narrow_bias is not None and bias is not None and bias.dtype.bits <= 32:
+        return rule.narrow_bias
+    return rule
+
+
 def verify(graph: Graph, profile: NumericProfile) -> tuple[AccumulatorBound, ...]:
     """Return the proved bounds of a graph's accumulators.
 
@@ -167,7 +182,10 @@ def verify(graph: Graph, profile: NumericProfile) -> tuple[AccumulatorBound, ...
     nodes = {node.name: node for node in graph.nodes}
     for bound in bounds:
         node = nodes[bound.node]
-        rule = profile.rule(node.op, graph.values[node.inputs[0]].dtype.bits)
+        try:
+            rule = rule_of(graph, node, profile)
+        except GraphError as error:
+            raise GraphError(f"node {node.name!r} ({node.op.value}): {error}") from error
         if rule.overflow is Overflow.ERROR and bound.bits > rule.accumulator_bits:
             raise GraphError(
                 f"node {bound.node!r}: the accumulator must fit {rule.accumulator_bits} bits, "

@@ -21,12 +21,8 @@ SIGMOID_BITS = 8
 
 def lower_gelu(site: Site) -> Step:
     """Lower GELU by the profile's rule."""
-    lower = {
-        Method.TABLE: lower_table,
-        Method.IBERT: _by_polynomial,
-        Method.IVIT: _by_shifts,
-    }[site.rule.method]
-    return lower(site)
+    lower = {Method.IBERT: _by_polynomial, Method.IVIT: _by_shifts}
+    return lower.get(site.rule.method, lower_table)(site)
 
 
 def _by_polynomial(site: Site) -> Step:

@@ -6,11 +6,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hwsim.attributes import Activation, ConvAttrs, FullyConnectedAttrs, MatMulAttrs
+from hwsim.attributes import (
+    Activation,
+    ConvAttrs,
+    FullyConnectedAttrs,
+    MatMulAttrs,
+    TransposeConvAttrs,
+)
 from hwsim.graph import Value
 from hwsim.verify import centered_weights
 
-from .conv import batched_matmul, conv_2d, depthwise_conv_2d, fully_connected
+from .conv import batched_matmul, conv_2d, depthwise_conv_2d, fully_connected, transpose_conv
 from .scaling import Scratch, Site, aligned, product_scaling
 
 Array = NDArray[Any]
@@ -97,6 +103,30 @@ def lower_depthwise_conv_2d(site: Site) -> Step:
             arrays[0], weights, bias, attrs.stride, attrs.dilation, attrs.padding[:2],
             x_zero, scaling, acc, made,
         )  # fmt: skip
+        scratch.give(acc)
+        return (made,)
+
+    return step
+
+
+def lower_transpose_conv(site: Site) -> Step:
+    """Lower TRANSPOSE_CONV."""
+    attrs = site.node.attrs
+    assert isinstance(attrs, TransposeConvAttrs)
+    out = site.result()
+    weights = _packed(site, (1, 2, 3, 0))
+    channels = weights.shape[3]
+    bias = _bias(site, channels)
+    scaling = product_scaling(site, attrs.activation, channels)
+    x_zero = site.zero_of(site.operand(0))
+    scratch = Scratch(channels, site.rule.accumulator_bits)
+
+    def step(arrays: Sequence[Array]) -> tuple[Array, ...]:
+        acc = scratch.take()
+        made = _empty(out, out.shape)
+        transpose_conv(
+            arrays[0], weights, bias, attrs.stride, attrs.origin, x_zero, scaling, acc, made
+        )
         scratch.give(acc)
         return (made,)
 

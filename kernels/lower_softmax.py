@@ -9,6 +9,7 @@ from hwsim.exponentials import softmax_exponential
 from hwsim.multiplier import quantize_multiplier
 from hwsim.profile import Method
 
+from .lower_interpolate import lower_softmax_16
 from .lower_linear import Array, Step
 from .scaling import Site
 from .softmax import softmax_by_division, softmax_by_reciprocal, softmax_rows
@@ -31,6 +32,10 @@ def lower_softmax(site: Site) -> Step:
     """
     attrs = site.node.attrs
     assert isinstance(attrs, SoftmaxAttrs)
+    if site.rule.method in (Method.LUT_513_FLOAT64, Method.LUT_513_FLOAT32):
+        if attrs.causal:
+            raise site.fail("softmax by an interpolated table must not be causal")
+        return lower_softmax_16(site)
     x, out = site.operand(0), site.result()
     dtype = site.integer(out)
     keys = x.shape[-1]

@@ -21,6 +21,7 @@ from hwsim.multiplier import (
 from hwsim.ops import Op
 from hwsim.profile import Clamp, NumericProfile, OperatorRule, Requant, ScaleProduct
 from hwsim.quant import IntType
+from hwsim.verify import rule_of
 
 from .arith import Scaling
 
@@ -43,10 +44,8 @@ class Site:
 
     @property
     def rule(self) -> OperatorRule:
-        """The profile's rule for this operator and the width of its first operand."""
-        first = self.operand(0)
-        value = first if first.quant is not None else self.result()
-        return self.profile.rule(self.op, value.dtype.bits)
+        """The profile's rule for this operator and the widths of its operands."""
+        return rule_of(self.graph, self.node, self.profile)
 
     def operand(self, slot: int) -> Value:
         """Return an input that the shape rules have proved to be there."""

@@ -66,7 +66,7 @@ def _reciprocal(a: int) -> int:
 
 
 @jit
-def _leading_zeros_32(value: int) -> int:
+def leading_zeros_32(value: int) -> int:
     """Return the leading zeros of a positive 32-bit number."""
     count = 0
     while value < (1 << 31):
@@ -105,7 +105,7 @@ def softmax_rows(
             if difference >= smallest_difference:
                 scaled = doubling_high_multiply(difference << left_shift, multiplier)
                 total += rounding_shift(exp_on_negative(scaled), _SUM_BITS)
-        zeros = _leading_zeros_32(total)
+        zeros = leading_zeros_32(total)
         inverse = _reciprocal((total << zeros) - (1 << 31))
         shift = (_SUM_BITS - zeros) + 31 - out_bits
         for i in range(visible):

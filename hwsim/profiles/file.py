@@ -70,6 +70,7 @@ class Row(Table):
         equal_segments: Whether these have one width instead of one error.
         fraction_bits: Fraction bits of the exponential of a softmax, n of ShiftGELU.
         guard_bits: Fraction bits of a line's sum beyond those of the result.
+        left_shift: Bits that method = "shifted" gains before a common scale.
     """
 
     operators: Annotated[list[Text], Field(min_length=1)]
@@ -90,6 +91,7 @@ class Row(Table):
     equal_segments: bool | None = None
     fraction_bits: int | None = None
     guard_bits: int | None = None
+    left_shift: int | None = None
 
 
 class ProfileFile(Table):
@@ -198,6 +200,7 @@ def _rule(row: Row, base: OperatorRule | None) -> OperatorRule:
         equal_segments=start.equal_segments if row.equal_segments is None else row.equal_segments,
         fraction_bits=start.fraction_bits if row.fraction_bits is None else row.fraction_bits,
         guard_bits=start.guard_bits if row.guard_bits is None else row.guard_bits,
+        left_shift=start.left_shift if row.left_shift is None else row.left_shift,
     )
 
 
