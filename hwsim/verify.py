@@ -239,3 +239,13 @@ def verify(graph: Graph, profile: NumericProfile) -> tuple[AccumulatorBound, ...
                 f"not {bound.bits}; narrow the operands or split the reduction"
             )
     return bounds
+
+
+def largest_code(graph: Graph, value: Value) -> int:
+    """Return the proved bound of |code - zero_point|: of its accumulator, or of its type."""
+    node = graph.producer.get(value.name)
+    if value.dtype.bits > MAX_FACTOR_BITS and node is not None and node.op in _BOUNDS:
+        bound = _BOUNDS[node.op](graph, node)
+        return max(-bound.low, bound.high)
+    low, high = centered_range(value)
+    return max(-low, high)

@@ -167,31 +167,41 @@ def lower_squared_difference(site: Site) -> Step:
 
 
 def lower_rsqrt(site: Site) -> Step:
-    """Lower RSQRT by Newton steps.
+    """Lower RSQRT by the profile's method; codes below the zero point are refused as they come.
 
     Source: tensorflow/lite/kernels/elementwise.cc; the ratio is formed in float32.
     """
     x, out = site.operand(0), site.result()
+    x_zero = site.zero_of(x)
+
+    def checked(step: Step) -> Step:
+        def run(arrays: Sequence[Array]) -> tuple[Array, ...]:
+            smallest = int(arrays[0].min())
+            if smallest < x_zero:
+                raise InputError(
+                    f"codes of {x.name!r} must be at or above its zero point {x_zero} for the "
+                    f"rsqrt {site.node.name!r}, not {smallest}"
+                )
+            return step(arrays)
+
+        return run
+
+    if site.rule.method is Method.LUT_513_FLOAT32:
+        largest = site.scale_of(out) * (site.integer(out).max - int(site.zero_of(out)))
+        return checked(lower_lut_513(site, lambda x: 1 / math.sqrt(x) if x > 0 else largest))
     root = float(np.sqrt(np.float32(site.scale_of(x))))
     ratio = float32_quotient(1.0, float32_product(root, site.scale_of(out)))
     multiplier = shiftable_multiplier(site.rule, ratio)
     shifted = Multiplier(multiplier.multiplier, multiplier.right_shift + _RSQRT_FRACTION_BITS)
     qmin, qmax = output_range(site, Activation.NONE)
     scaling = pack_scaling(site.rule, [shifted], [ratio], int(site.zero_of(out)), qmin, qmax)
-    x_zero = site.zero_of(x)
 
     def step(arrays: Sequence[Array]) -> tuple[Array, ...]:
-        smallest = int(arrays[0].min())
-        if smallest < x_zero:
-            raise InputError(
-                f"codes of {x.name!r} must be at or above its zero point {x_zero} for the rsqrt "
-                f"{site.node.name!r}, not {smallest}"
-            )
         made = np.empty(out.elements, out.dtype.storage)
         rsqrt_codes(arrays[0].reshape(-1), x_zero, scaling, made)
         return (made.reshape(out.shape),)
 
-    return step
+    return checked(step)
 
 
 def _check_shiftable(site: Site, value: Value, shift: int) -> None:
@@ -358,6 +368,10 @@ def _gelu_tanh(x: float) -> float:
     return 0.5 * x * (1.0 + math.tanh(math.sqrt(2.0 / math.pi) * (x + 0.044715 * x**3)))
 
 
+def _silu(x: float) -> float:
+    return float32_product(x, _logistic(x))
+
+
 def _exp(x: float) -> float:
     return math.exp(min(x, 700.0))
 
@@ -372,6 +386,7 @@ _FUNCTIONS: Mapping[Op, Callable[[float], float]] = MappingProxyType(
         Op.TANH: math.tanh,
         Op.HARD_SWISH: _hard_swish,
         Op.GELU: _gelu,
+        Op.SILU: _silu,
         Op.EXP: _exp,
     }
 )
