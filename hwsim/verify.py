@@ -77,7 +77,7 @@ def centered_weights(value: Value) -> NDArray[np.int64]:
 
 def _datatype_bits(terms: int, low: int, high: int, weight_bits: int) -> int:
     widest = terms * max(-low, high) << (weight_bits - 1)
-    return max(widest - 1, 0).bit_length() + 1
+    return signed_bits(-widest, widest)
 
 
 def _check_constant(node: Node, value: Value, what: str) -> None:
@@ -174,7 +174,7 @@ def _summed(graph: Graph, node: Node) -> AccumulatorBound:
             terms *= x.shape[axis]
     low, high = centered_range(x)
     low, high = min(low, x.dtype.min, 0), max(high, x.dtype.max, 0)
-    bits = _datatype_bits(terms, low, high, 2)
+    bits = _datatype_bits(terms, low, high, 1)
     low, high = terms * low, terms * high
     return AccumulatorBound(node.name, low, high, low, high, bits)
 
