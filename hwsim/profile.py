@@ -141,9 +141,12 @@ class Overflow(Enum):
     """What an accumulator does beyond its width.
 
     * ERROR: it is proved not to happen; a graph where it could is refused.
-    * WRAP: two's complement wraps around.
-    * SATURATE: each addition stops at the ends; terms are added bias first, then in the order of
-      the packed weights (kernel rows, columns, input channels).
+    * WRAP: two's complement wraps around, so the order of additions does not matter.
+    * SATURATE: each addition stops at the ends: bias first, then the exact products in the order
+      kernel rows, columns, input channels. Padded positions add nothing. A mean adds codes minus
+      zero point, in the order of its axes; a pool likewise, but codes themselves under CODES.
+
+    Operators that keep no sum have no accumulator; their rules say nothing here.
     """
 
     ERROR = "error"

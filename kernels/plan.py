@@ -32,6 +32,7 @@ from .lower_move import (
     lower_strided_slice,
     lower_transpose,
 )
+from .lower_narrow import lower_narrow
 from .lower_norm import lower_norm
 from .lower_pointwise import (
     lower_add,
@@ -143,13 +144,15 @@ def lower(graph: Graph, profile: NumericProfile) -> Plan:
             an accumulator could overflow.
     """
     _refuse_unkernelled(graph)
-    verify(graph, profile)
+    bounds = {bound.node: bound for bound in verify(graph, profile)}
     last = {name: index for index, node in enumerate(graph.nodes) for name in node.inputs}
     calls = []
     for index, node in enumerate(graph.nodes):
         site = Site(graph, node, profile)
         try:
             step = KERNELS[node.op](site)
+            if node.name in bounds and bounds[node.name].bits > site.rule.accumulator_bits:
+                step = lower_narrow(site)
         except HwsimError as error:
             if str(error).startswith("node "):
                 raise

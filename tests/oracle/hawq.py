@@ -49,6 +49,23 @@ def run(
     return {v.name: np.asarray(arrays[v.name], np.int64) for v in graph.activations}
 
 
+def finisher(
+    graph: Any, node: Any, arrays: Mapping[str, np.ndarray]
+) -> Callable[[int, tuple[int, ...], int], int]:
+    """Return what makes an output code of a sum, its place and its number of terms."""
+    own = Evaluation(graph, node, arrays)
+    if own.kind not in ("mean", "average_pool_2d"):
+        return lambda acc, index, terms: own.product_code(acc, index[-1])
+    full = None
+    if getattr(node.attrs, "count_padding", False):
+        full = math.prod(node.attrs.kernel)
+
+    def mean(acc: int, index: tuple[int, ...], terms: int) -> int:
+        return own.finish(rescale(acc, own.scale(0) / own.out_scale / (full or terms)))
+
+    return mean
+
+
 class Evaluation:
     """One node with its operands."""
 
