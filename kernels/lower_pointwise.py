@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from hwsim.attributes import Activation, ClipAttrs, FusedAttrs, GeluAttrs, LeakyReluAttrs
 from hwsim.errors import InputError
 from hwsim.graph import Value
+from hwsim.intermediates import ADD_BITS
 from hwsim.multiplier import Multiplier, float32_product, float32_quotient
 from hwsim.ops import Op
 from hwsim.profile import Method, OperatorRule
@@ -174,31 +175,41 @@ def lower_squared_difference(site: Site) -> Step:
 
 
 def lower_rsqrt(site: Site) -> Step:
-    """Lower RSQRT by Newton steps.
+    """Lower RSQRT by the profile's method; codes below the zero point are refused as they come.
 
     Source: tensorflow/lite/kernels/elementwise.cc; the ratio is formed in float32.
     """
     x, out = site.operand(0), site.result()
+    x_zero = site.zero_of(x)
+
+    def checked(step: Step) -> Step:
+        def run(arrays: Sequence[Array]) -> tuple[Array, ...]:
+            smallest = int(arrays[0].min())
+            if smallest < x_zero:
+                raise InputError(
+                    f"codes of {x.name!r} must be at or above its zero point {x_zero} for the "
+                    f"rsqrt {site.node.name!r}, not {smallest}"
+                )
+            return step(arrays)
+
+        return run
+
+    if site.rule.method is Method.LUT_513_FLOAT32:
+        largest = site.scale_of(out) * (site.integer(out).max - int(site.zero_of(out)))
+        return checked(lower_lut_513(site, lambda x: 1 / math.sqrt(x) if x > 0 else largest))
     root = float(np.sqrt(np.float32(site.scale_of(x))))
     ratio = float32_quotient(1.0, float32_product(root, site.scale_of(out)))
     multiplier = shiftable_multiplier(site.rule, ratio)
     shifted = Multiplier(multiplier.multiplier, multiplier.right_shift + _RSQRT_FRACTION_BITS)
     qmin, qmax = output_range(site, Activation.NONE)
     scaling = pack_scaling(site.rule, [shifted], [ratio], int(site.zero_of(out)), qmin, qmax)
-    x_zero = site.zero_of(x)
 
     def step(arrays: Sequence[Array]) -> tuple[Array, ...]:
-        smallest = int(arrays[0].min())
-        if smallest < x_zero:
-            raise InputError(
-                f"codes of {x.name!r} must be at or above its zero point {x_zero} for the rsqrt "
-                f"{site.node.name!r}, not {smallest}"
-            )
         made = np.empty(out.elements, out.dtype.storage)
         rsqrt_codes(arrays[0].reshape(-1), x_zero, scaling, made)
         return (made.reshape(out.shape),)
 
-    return step
+    return checked(step)
 
 
 def _check_shiftable(site: Site, value: Value, shift: int) -> None:
@@ -212,9 +223,6 @@ def _check_shiftable(site: Site, value: Value, shift: int) -> None:
         )
 
 
-_ADD_BITS = 20
-
-
 def _add_once(site: Site, sign: int) -> Step:
     """Lower an addition of one shift: the larger multiplier has 21 bits.
 
@@ -222,7 +230,7 @@ def _add_once(site: Site, sign: int) -> Step:
     """
     a, b, out = site.operand(0), site.operand(1), site.result()
     ratios = [float32_quotient(site.scale_of(x), site.scale_of(out)) for x in (a, b)]
-    right_shift = _ADD_BITS + 1 - math.frexp(max(ratios))[1]
+    right_shift = ADD_BITS + 1 - math.frexp(max(ratios))[1]
     multipliers: list[Any] = [np.int64(round(math.ldexp(r, right_shift))) for r in ratios]
     left, right = multipliers
     qmin, qmax = output_range(site, _fused(site))
@@ -426,6 +434,10 @@ def _gelu_tanh(x: float) -> float:
     return 0.5 * x * (1.0 + math.tanh(math.sqrt(2.0 / math.pi) * (x + 0.044715 * x**3)))
 
 
+def _silu(x: float) -> float:
+    return float32_product(x, _logistic(x))
+
+
 def _exp(x: float) -> float:
     return math.exp(min(x, 700.0))
 
@@ -440,6 +452,7 @@ _FUNCTIONS: Mapping[Op, Callable[[float], float]] = MappingProxyType(
         Op.TANH: math.tanh,
         Op.HARD_SWISH: _hard_swish,
         Op.GELU: _gelu,
+        Op.SILU: _silu,
         Op.EXP: _exp,
     }
 )

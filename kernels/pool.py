@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from .arith import Scaling, requantize, requantize_float32, saturate, widen
+from .arith import Scaling, requantize, saturate, widen
 from .jit import jit
 
 Codes = NDArray[np.integer]
@@ -99,16 +99,3 @@ def mean_rows(x: Codes, x_zero: int, scaling: Scaling, out: Codes) -> None:
         for i in range(x.shape[1]):
             total += widen(x[row, i])
         out[row] = requantize(total - x_zero * x.shape[1], scaling, 0)
-
-
-@jit
-def mean_rows_float32(
-    x: Codes, x_zero: int, ratio: float, zero_point: int, qmin: int, qmax: int, out: Codes
-) -> None:
-    """Scale the centered sum of each row of `x` (rows, reduced) in float32, ties to even."""
-    for row in range(x.shape[0]):
-        total = 0
-        for i in range(x.shape[1]):
-            total += widen(x[row, i])
-        centered = total - x_zero * x.shape[1]
-        out[row] = requantize_float32(centered, ratio, zero_point, qmin, qmax)

@@ -11,6 +11,7 @@ from hwsim.profiles.dyadic import HAWQ
 from hwsim.profiles.litert import TFLITE_REF
 from hwsim.profiles.tflm import TFLM
 from hwsim.profiles.tosa import TOSA, TOSA_SINGLE
+from hwsim.profiles.transformers import IBERT, IVIT, QAOF
 from hwsim.profiles.xnnpack import XNNPACK
 
 _BUILT_IN = (
@@ -22,6 +23,9 @@ _BUILT_IN = (
     TOSA,
     TOSA_SINGLE,
     HAWQ,
+    IBERT,
+    IVIT,
+    QAOF,
 )
 PROFILES: Mapping[str, NumericProfile] = MappingProxyType(
     {profile.name: profile for profile in _BUILT_IN}

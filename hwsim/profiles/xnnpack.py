@@ -151,9 +151,7 @@ def _rows() -> Rows:
         "s_x * s_w / s_out must be below 256 and int8 weights have zero point 0", _weighted
     )
     biased = Condition(f"a bias must be present, {weighted}", _biased)
-    floats = OperatorRule(
-        Requant.FLOAT32_HALF_EVEN, Method.FLOAT32, product=ScaleProduct.FLOAT32_RATIO
-    )
+    mean = OperatorRule(Requant.FLOAT32_SHIFTED, product=ScaleProduct.FLOAT32_RATIO)
     eighths = OperatorRule(
         Requant.HALF_UP, Method.FIXED_8, product=ScaleProduct.FLOAT32_RATIO, multiplier_bits=8
     )
@@ -196,7 +194,8 @@ def _rows() -> Rows:
                 otherwise=builtin[Op.MUL, 8],
             ),
         )
-        | rows((Op.MEAN, Op.LOGISTIC, Op.TANH), floats)
+        | rows((Op.MEAN,), mean)
+        | rows((Op.LOGISTIC, Op.TANH), OperatorRule(Requant.NONE, Method.FLOAT32))
         | rows((Op.SOFTMAX,), OperatorRule(Requant.NONE, Method.FLOAT_TABLE))
         | rows(
             (Op.MAX_POOL_2D,),
