@@ -20,6 +20,7 @@ OPTIONS = {
     "DEPTHWISE_CONV_2D": "DepthwiseConv2D",
     "DEQUANTIZE": "Dequantize",
     "FULLY_CONNECTED": "FullyConnected",
+    "GELU": "Gelu",
     "HARD_SWISH": "HardSwish",
     "LEAKY_RELU": "LeakyRelu",
     "LOGISTIC": None,

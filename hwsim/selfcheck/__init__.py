@@ -4,6 +4,10 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from hwsim.selfcheck.check import Area
+from hwsim.selfcheck.divergence import divergence
 from hwsim.selfcheck.generated import generated, sweeps
+from hwsim.selfcheck.networks import networks
 
-AREAS: Mapping[str, Area] = MappingProxyType({"sweeps": sweeps, "generated": generated})
+AREAS: Mapping[str, Area] = MappingProxyType(
+    {"sweeps": sweeps, "generated": generated, "networks": networks, "divergence": divergence}
+)
