@@ -1,8 +1,8 @@
 """The operator table: what each operator is called, takes and yields.
 
 Layouts: activations NHWC, CONV weights (O, kh, kw, I / groups), DEPTHWISE weights (1, kh, kw, O)
-with O = I * multiplier, TRANSPOSE_CONV weights (O, kh, kw, I), FULLY_CONNECTED weights (O, I). A new
-operator is one row here, one kernel, one oracle and one vector set.
+with O = I * multiplier, TRANSPOSE_CONV weights (O, kh, kw, I), FULLY_CONNECTED weights (O, I). A
+new operator is one row here, one kernel, one oracle and one vector set.
 """
 
 from dataclasses import dataclass
