@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from hwsim.attributes import MatMulAttrs, MeanAttrs, PoolAttrs
+from hwsim.attributes import MatMulAttrs, MeanAttrs, PoolAttrs, SvdfAttrs
 from hwsim.errors import GraphError
 from hwsim.graph import Graph, Node, Value
 from hwsim.ops import Op
@@ -78,18 +78,63 @@ def _check_width(node: Node, value: Value) -> None:
 
 
 def _weighted(graph: Graph, node: Node) -> AccumulatorBound:
-    x, weights = graph.values[node.inputs[0]], graph.values[node.inputs[1]]
-    bias = graph.value_or_none(node.inputs[2]) if len(node.inputs) > 2 else None
+    return _product(graph, node, 0, 1, 2)
+
+
+def _lstm(graph: Graph, node: Node) -> AccumulatorBound:
+    """Bound the sums of all gates; those of the hidden state have no bias."""
+    gates = range(4)
+    return _widest(
+        *(_product(graph, node, 0, 1 + gate, 11 + gate) for gate in gates),
+        *(_product(graph, node, 9, 5 + gate, None) for gate in gates),
+    )
+
+
+def _svdf(graph: Graph, node: Node) -> AccumulatorBound:
+    """Bound the feature's sum and the sum over time, whose rows of one unit are added."""
+    assert isinstance(node.attrs, SvdfAttrs)
+    state, time = graph.values[node.inputs[3]], graph.values[node.inputs[2]]
+    _check_constant(node, time, "weights")
+    by_unit = centered_weights(time).reshape(-1, node.attrs.rank * time.shape[1])
+    bias = graph.value_or_none(node.inputs[4]) if len(node.inputs) > 4 else None
+    return _widest(_product(graph, node, 0, 1, None), _rows_bound(node, state, time, by_unit, bias))
+
+
+def _widest(*bounds: AccumulatorBound) -> AccumulatorBound:
+    """Return the bound of a node with several accumulators of one width."""
+    return AccumulatorBound(
+        bounds[0].node,
+        min(bound.low for bound in bounds),
+        max(bound.high for bound in bounds),
+        max(bound.datatype_bits for bound in bounds),
+    )
+
+
+def _product(
+    graph: Graph, node: Node, x_slot: int, weight_slot: int, bias_slot: int | None
+) -> AccumulatorBound:
+    """Bound sum(x * w) + b of a node's operands."""
+    x, weights = graph.values[node.inputs[x_slot]], graph.values[node.inputs[weight_slot]]
+    bias = None
+    if bias_slot is not None and len(node.inputs) > bias_slot:
+        bias = graph.value_or_none(node.inputs[bias_slot])
     _check_constant(node, weights, "weights")
+    centered = centered_weights(weights)
+    # Output channels are the first axis, except for depthwise weights (1, kh, kw, O).
+    kept = centered.ndim - 1 if node.op is Op.DEPTHWISE_CONV_2D else 0
+    rows = np.moveaxis(centered, kept, 0).reshape(centered.shape[kept], -1)
+    return _rows_bound(node, x, weights, rows, bias)
+
+
+def _rows_bound(
+    node: Node, x: Value, weights: Value, rows: NDArray[np.int64], bias: Value | None
+) -> AccumulatorBound:
+    """Bound the sums of each row of centered weights, shape (channels, terms)."""
     if bias is not None:
         _check_constant(node, bias, "bias")
     for value in (x, weights):
         _check_width(node, value)
     low, high = centered_range(x)
-    centered = centered_weights(weights)
-    # Output channels are the first axis, except for depthwise weights (1, kh, kw, O).
-    kept = centered.ndim - 1 if node.op is Op.DEPTHWISE_CONV_2D else 0
-    rows = np.moveaxis(centered, kept, 0).reshape(centered.shape[kept], -1)
     top = np.maximum(rows * high, rows * low).sum(axis=1)
     bottom = np.minimum(rows * high, rows * low).sum(axis=1)
     if bias is not None and bias.data is not None:
@@ -143,6 +188,8 @@ _BOUNDS = {
     Op.TRANSPOSE_CONV: _weighted,
     Op.FULLY_CONNECTED: _weighted,
     Op.MATMUL: _matmul,
+    Op.LSTM: _lstm,
+    Op.SVDF: _svdf,
     Op.MEAN: _summed,
     Op.AVERAGE_POOL_2D: _summed,
 }

@@ -125,13 +125,25 @@ def _sigmoid_magnitude(code: int, bits: int, table: Codes) -> int:
 
 
 @jit
+def logistic_q15(code: int, table: Codes) -> int:
+    """Return LOGISTIC in Q0.15 of a code in units of 1 / (3 * 4096)."""
+    level = _sigmoid_magnitude(code, _LOGISTIC_BITS, table)
+    return (level + 512 if code >= 0 else (1 << 25) - level + 511) >> 10
+
+
+@jit
+def tanh_q15(code: int, table: Codes) -> int:
+    """Return TANH in Q0.15 of a code in units of 1 / (3 * 4096)."""
+    level = _sigmoid_magnitude(code, _TANH_BITS, table) - (1 << 23)
+    return (level + 128 if code >= 0 else 127 - level) >> 8
+
+
+@jit
 def logistic_16(x: Codes, multiplier: int, right_shift: int, table: Codes, out: Codes) -> None:
     """Write LOGISTIC in Q0.15; multiplier and shift bring codes to 1 / (3 * 4096)."""
     half = (1 << right_shift) >> 1
     for i in range(out.size):
-        code = (widen(x[i]) * multiplier + half) >> right_shift
-        level = _sigmoid_magnitude(code, _LOGISTIC_BITS, table)
-        out[i] = (level + 512 if code >= 0 else (1 << 25) - level + 511) >> 10
+        out[i] = logistic_q15((widen(x[i]) * multiplier + half) >> right_shift, table)
 
 
 @jit
@@ -139,9 +151,7 @@ def tanh_16(x: Codes, multiplier: int, right_shift: int, table: Codes, out: Code
     """Write TANH in Q0.15; multiplier and shift bring codes to 1 / (3 * 4096)."""
     half = (1 << right_shift) >> 1
     for i in range(out.size):
-        code = (widen(x[i]) * multiplier + half) >> right_shift
-        level = _sigmoid_magnitude(code, _TANH_BITS, table) - (1 << 23)
-        out[i] = (level + 128 if code >= 0 else 127 - level) >> 8
+        out[i] = tanh_q15((widen(x[i]) * multiplier + half) >> right_shift, table)
 
 
 @jit

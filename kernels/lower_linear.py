@@ -30,18 +30,19 @@ def _packed(site: Site, axes: tuple[int, ...]) -> NDArray[np.signedinteger]:
         raise site.fail(f"weights {weights.name!r} must be a constant")
     site.integer(weights)
     centered = centered_weights(weights).transpose(axes)
-    return _placed(centered)
+    return placed(centered)
 
 
-def _placed(weights: NDArray[np.signedinteger]) -> NDArray[np.signedinteger]:
+def placed(weights: NDArray[np.signedinteger]) -> NDArray[np.signedinteger]:
     """Return an aligned int32 copy."""
-    placed = aligned(weights.shape, np.int32)
-    placed[...] = weights
-    return placed
+    copy = aligned(weights.shape, np.int32)
+    copy[...] = weights
+    return copy
 
 
-def _bias(site: Site, channels: int) -> NDArray[np.int64]:
-    bias = site.optional(2)
+def constant_bias(site: Site, slot: int, channels: int) -> NDArray[np.int64]:
+    """Return the bias of each output channel, 0 where the node has none."""
+    bias = site.optional(slot)
     if bias is None:
         return np.zeros(channels, np.int64)
     if bias.data is None or bias.dtype.bits < 32 or bias.is_float:
@@ -61,8 +62,8 @@ def lower_conv_2d(site: Site) -> Step:
     packed = _packed(site, (1, 2, 3, 0))
     channels = packed.shape[3]
     by_group = packed.reshape(*packed.shape[:3], attrs.groups, -1)
-    weights = _placed(by_group.transpose(3, 0, 1, 2, 4))
-    bias = _bias(site, channels)
+    weights = placed(by_group.transpose(3, 0, 1, 2, 4))
+    bias = constant_bias(site, 2, channels)
     scaling = product_scaling(site, attrs.activation, channels)
     x_zero = site.zero_of(site.operand(0))
     scratch = Scratch(channels, site.rule.accumulator_bits)
@@ -91,7 +92,7 @@ def lower_depthwise_conv_2d(site: Site) -> Step:
     out = site.result()
     weights = _packed(site, (0, 1, 2, 3))[0]
     channels = weights.shape[2]
-    bias = _bias(site, channels)
+    bias = constant_bias(site, 2, channels)
     scaling = product_scaling(site, attrs.activation, channels)
     x_zero = site.zero_of(site.operand(0))
     scratch = Scratch(channels, site.rule.accumulator_bits)
@@ -116,7 +117,7 @@ def lower_transpose_conv(site: Site) -> Step:
     out = site.result()
     weights = _packed(site, (1, 2, 3, 0))
     channels = weights.shape[3]
-    bias = _bias(site, channels)
+    bias = constant_bias(site, 2, channels)
     scaling = product_scaling(site, attrs.activation, channels)
     x_zero = site.zero_of(site.operand(0))
     scratch = Scratch(channels, site.rule.accumulator_bits)
@@ -140,7 +141,7 @@ def lower_fully_connected(site: Site) -> Step:
     out = site.result()
     weights = _packed(site, (1, 0))
     depth, channels = weights.shape
-    bias = _bias(site, channels)
+    bias = constant_bias(site, 2, channels)
     scaling = product_scaling(site, attrs.activation, channels)
     x_zero = site.zero_of(site.operand(0))
     scratch = Scratch(channels, site.rule.accumulator_bits)

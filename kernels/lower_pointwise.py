@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hwsim.attributes import Activation, FusedAttrs, GeluAttrs, LeakyReluAttrs
+from hwsim.attributes import Activation, ClipAttrs, FusedAttrs, GeluAttrs, LeakyReluAttrs
 from hwsim.errors import InputError
 from hwsim.graph import Value
 from hwsim.multiplier import Multiplier, float32_product, float32_quotient
@@ -34,6 +34,7 @@ from .rsqrt import rsqrt_codes
 from .scaling import (
     UNSCALED,
     Site,
+    clamp_range,
     fixed_scaling,
     half_away,
     output_range,
@@ -284,7 +285,11 @@ def lower_rescale(site: Site) -> Step:
     x, out = site.operand(0), site.result()
     if x.is_float:
         return _lower_quantize_reals(site)
-    qmin, qmax = output_range(site, _CLAMPS.get(site.op, Activation.NONE))
+    attrs = site.node.attrs
+    if isinstance(attrs, ClipAttrs):
+        qmin, qmax = clamp_range(site, attrs.low, attrs.high)
+    else:
+        qmin, qmax = output_range(site, _CLAMPS.get(site.op, Activation.NONE))
     if x.quant is None or x.quant.axis not in (None, len(x.shape) - 1):
         raise site.fail(f"{x.name!r} must have one scale, or one per index of its last axis")
     rule = site.rule

@@ -42,6 +42,7 @@ from .lower_pointwise import (
     lower_squared_difference,
     lower_table,
 )
+from .lower_recurrent import lower_lstm, lower_svdf
 from .lower_reduce import lower_layer_norm, lower_mean, lower_pool, lower_softmax
 from .scaling import Site
 
@@ -52,6 +53,8 @@ KERNELS: Mapping[Op, Callable[[Site], Step]] = MappingProxyType(
         Op.TRANSPOSE_CONV: lower_transpose_conv,
         Op.FULLY_CONNECTED: lower_fully_connected,
         Op.MATMUL: lower_matmul,
+        Op.LSTM: lower_lstm,
+        Op.SVDF: lower_svdf,
         Op.ADD: lower_add,
         Op.SUB: lower_add,
         Op.MUL: lower_mul,
@@ -66,6 +69,7 @@ KERNELS: Mapping[Op, Callable[[Site], Step]] = MappingProxyType(
         Op.RELU: lower_rescale,
         Op.RELU6: lower_rescale,
         Op.RELU_N1_TO_1: lower_rescale,
+        Op.CLIP: lower_rescale,
         Op.LEAKY_RELU: lower_leaky_relu,
         Op.LOGISTIC: lower_table,
         Op.TANH: lower_table,

@@ -97,18 +97,22 @@ class Site:
 
 
 def output_range(site: Site, activation: Activation) -> tuple[int, int]:
-    """Return (qmin, qmax) of the node's output after its fused activation.
+    """Return (qmin, qmax) of the node's output after its fused activation."""
+    return clamp_range(site, *activation.bounds)
 
-    The bound of an activation is zero_point + round(bound / scale), ties away from zero, divided
-    in float32. Source: CalculateActivationRangeQuantized, tensorflow/lite/kernels/kernel_util.cc.
+
+def clamp_range(site: Site, low: float, high: float) -> tuple[int, int]:
+    """Return (qmin, qmax) of the node's output when reals are clamped to [low, high].
+
+    A bound is zero_point + round(bound / scale), ties away from zero, divided in float32.
+    Source: CalculateActivationRangeQuantized, tensorflow/lite/kernels/kernel_util.cc.
     """
     out = site.result()
     dtype = site.integer(out)
-    low, high = activation.bounds
     qmin, qmax = dtype.min, dtype.max
     if site.rule.clamp is Clamp.SYMMETRIC and dtype.signed:
         qmin = -qmax
-    if activation is Activation.NONE:
+    if not (math.isfinite(low) or math.isfinite(high)):
         return qmin, qmax
     scale, zero_point = site.scale_of(out), int(site.zero_of(out))
     if math.isfinite(low):
@@ -117,7 +121,7 @@ def output_range(site: Site, activation: Activation) -> tuple[int, int]:
         qmax = min(qmax, zero_point + half_away(float32_quotient(high, scale)))
     if qmin > qmax:
         raise site.fail(
-            f"{out.name!r} must have codes for the interval of {activation.value}, not none"
+            f"{out.name!r} must have codes for the interval from {low:g} to {high:g}, not none"
         )
     return qmin, qmax
 
@@ -205,6 +209,10 @@ def scale_ratio(site: Site, a: float, b: float, out: float, gain: float = 1.0) -
     if product is ScaleProduct.FLOAT32_IF_UNSIGNED:
         unsigned = not site.integer(site.operand(0)).signed
         product = ScaleProduct.FLOAT32 if unsigned else ScaleProduct.FLOAT64
+    if product is ScaleProduct.FLOAT32_IF_PER_TENSOR:
+        weights = site.operand(1).quant
+        single = weights is not None and weights.is_per_tensor
+        product = ScaleProduct.FLOAT32 if single else ScaleProduct.FLOAT64
     if product is ScaleProduct.FLOAT64:
         return a * b * gain / out
     exact = float32_product(a, b) * gain

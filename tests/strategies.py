@@ -80,7 +80,9 @@ class Draw:
         return 2.0 ** round(exponent) if self.integer(0, 3) == 0 else f32(2.0**exponent)
 
     def zero_point(self, dtype: str) -> int:
-        """Draw a zero point: an end, the middle, or any code."""
+        """Draw a zero point: an end, the middle, or any code; 0 for 16 bits, as LiteRT demands."""
+        if dtype == "int16":
+            return 0
         low, high = RANGES[dtype]
         return self.choice([low, high, (low + high + 1) // 2, *[self.integer(low, high)] * 3])
 

@@ -6,11 +6,17 @@ from types import MappingProxyType
 
 from hwsim.errors import GraphError
 from hwsim.profile import NumericProfile
+from hwsim.profiles.cmsis import CMSIS_NN, CMSIS_SINGLE
 from hwsim.profiles.dyadic import HAWQ
 from hwsim.profiles.litert import TFLITE_REF
+from hwsim.profiles.tosa import TOSA, TOSA_SINGLE
 
 _BUILT_IN = (
     TFLITE_REF,
+    CMSIS_NN,
+    CMSIS_SINGLE,
+    TOSA,
+    TOSA_SINGLE,
     HAWQ,
 )
 PROFILES: Mapping[str, NumericProfile] = MappingProxyType(

@@ -20,6 +20,7 @@ from tests.oracle.arith import (
     quantize_multiplier,
     round_half_away,
 )
+from tests.oracle.sigmoid import logistic, tanh
 
 LOW, HIGH = -(2**15), 2**15 - 1
 
@@ -98,18 +99,6 @@ def lookup(
     return np.array([between(table, x) for x in codes.ravel().tolist()]).reshape(codes.shape)
 
 
-def sigmoid_entries() -> list[int]:
-    """65536 / (1 + exp(-i / 24)) for i below 256, each less half its line's error."""
-
-    def exact(i: float) -> float:
-        return 65536 / (1 + math.exp(-i / 24))
-
-    def entry(i: int) -> int:
-        return math.floor(exact(i) + (exact(i + 0.5) - (exact(i) + exact(i + 1)) / 2) / 2 + 0.5)
-
-    return [*(entry(i) for i in range(255)), 65535]
-
-
 def near_power(scale: float) -> int | None:
     """CheckedLog2: the exponent of a scale within 1e-3 of a power of two in the logarithm."""
     log2 = f32_mul(f32(math.log(scale)), f32_div(1.0, f32(math.log(2.0))))
@@ -119,7 +108,6 @@ def near_power(scale: float) -> int | None:
 
 def sigmoid(codes: np.ndarray, *, function: str, input_scale: float) -> np.ndarray:
     """LOGISTIC or TANH; results in units of 2**-15."""
-    table = sigmoid_entries()
     power = near_power(input_scale)
     powers = (-12, -11) if function == "TANH" else (-12,)
     if power in powers:
@@ -130,19 +118,11 @@ def sigmoid(codes: np.ndarray, *, function: str, input_scale: float) -> np.ndarr
         while ratio <= 32767 / 2 and shift <= 30:
             ratio, shift = ratio * 2, shift + 1
         multiplier = int(ratio)
-    bits = 8 if function == "TANH" else 9
+    curve = tanh if function == "TANH" else logistic
 
     def one(x: int) -> int:
-        moved = math.floor(Fraction(x * multiplier, 2**shift) + (Fraction(1, 2) if shift else 0))
-        index, rest = divmod(abs(moved), 2**bits)
-        if index >= 255:
-            level = 0xFFFF * 2**8 if function == "TANH" else 0x7FFF * 2**10
-        else:
-            level = table[index] * 2**bits + rest * (table[index + 1] - table[index])
-        if function == "TANH":
-            level -= 2**23
-            return (level + 128 if moved >= 0 else 127 - level) // 2**8
-        return (level + 2**9 if moved >= 0 else 2**25 - level + 2**9 - 1) // 2**10
+        moved = Fraction(x * multiplier, 2**shift) + (Fraction(1, 2) if shift else 0)
+        return curve(math.floor(moved))
 
     return np.array([one(x) for x in codes.ravel().tolist()]).reshape(codes.shape)
 
