@@ -17,7 +17,7 @@ from tests.oracle.arith import INT32_MAX, f32_mul
 from tests.oracle.conv import output_size
 from tests.tflite_writer import Model, Operator, Tensor
 
-RANGES = {"int8": (-128, 127), "uint8": (0, 255), "int16": (-32768, 32767)}
+RANGES = {"int8": (-128, 127), "uint8": (0, 255), "int4": (-8, 7), "int16": (-32768, 32767)}
 DTYPES = ("int8", "int8", "uint8")
 INT8 = ("int8",)
 INT16 = ("int16",)
@@ -118,7 +118,7 @@ def codes(
             drawn = np.full(shape, zero_point)
         case _:
             drawn = rng.integers(low, high + 1, shape)
-    return np.asarray(drawn, dtype)
+    return np.asarray(drawn, "int8" if dtype == "int4" else dtype)
 
 
 def draw_activation_tensor(
@@ -180,9 +180,9 @@ def spread_of(a: np.ndarray, z_a: int, b: np.ndarray, z_b: int, products: int) -
     )
 
 
-def accumulating(draw: Draw, builtin: str) -> Case:
-    """CONV_2D, DEPTHWISE_CONV_2D and FULLY_CONNECTED."""
-    dtype = draw.choice(DTYPES)
+def accumulating(draw: Draw, builtin: str, narrow: str = "") -> Case:
+    """CONV_2D, DEPTHWISE_CONV_2D and FULLY_CONNECTED; `narrow` is a type of weights alone."""
+    dtype = "int8" if narrow else draw.choice(DTYPES)
     rng = draw.rng
     padding = draw.choice(PADDINGS)
     kernel = (draw.integer(1, 5), draw.integer(1, 5))
@@ -251,10 +251,10 @@ def accumulating(draw: Draw, builtin: str) -> Case:
         dead = (rng.random(outputs) < 0.3) & (np.arange(outputs) > 0)
         weight_scale[dead] = np.float32(10.0 ** rng.uniform(-12, -8, int(dead.sum())))
     z_w = 0
-    if dtype == "uint8" or (builtin != "CONV_2D" and draw.integer(0, 5) == 0):
+    if dtype == "uint8" or (not narrow and builtin != "CONV_2D" and draw.integer(0, 5) == 0):
         z_w = draw.zero_point(dtype)  # int8: FULLY_CONNECTED applies it per tensor only
     fill = draw.choice(FILLS)
-    weights = codes(rng, weight_shape, dtype, draw.choice(FILLS), z_w)
+    weights = codes(rng, weight_shape, narrow or dtype, draw.choice(FILLS), z_w)
     if dtype == "int8" and draw.flip():
         weights[weights == -128] = -127
     np.moveaxis(weights, axis, 0)[dead] = 0
@@ -281,7 +281,7 @@ def accumulating(draw: Draw, builtin: str) -> Case:
         Tensor(
             "weights",
             weight_shape,
-            dtype,
+            narrow or dtype,
             tuple(weight_scale.tolist()),
             (z_w,) * count,
             axis,
@@ -769,7 +769,7 @@ def transposed(draw: Draw, dtypes: Sequence[str] = DTYPES) -> Case:
     )
 
 
-def wide(draw: Draw, builtin: str) -> Case:
+def wide(draw: Draw, builtin: str, narrow: str = "int8") -> Case:
     """int16 activations, zero points 0: the accumulating and the binary operators."""
     rng = draw.rng
     options: dict[str, Any] = {}
@@ -821,8 +821,9 @@ def wide(draw: Draw, builtin: str) -> Case:
     count = outputs if draw.flip() else 1
     weight_scale = tuple(draw.scale(1e-3, 1e-1) for _ in range(count))
     ifmap = Tensor("ifmap", in_shape, "int16", (in_scale,))
-    weights = rng.integers(-127, 128, weight_shape)
-    ins = [ifmap, Tensor("weights", weight_shape, "int8", weight_scale, (), axis, weights)]
+    low, high = RANGES[narrow]
+    weights = rng.integers(low + (narrow == "int8"), high + 1, weight_shape)
+    ins = [ifmap, Tensor("weights", weight_shape, narrow, weight_scale, (), axis, weights)]
     feed = {"ifmap": reals(in_shape)}
     spread = spread_of(feed["ifmap"], 0, weights, 0, products)
     kinds = {"CONV_2D": ["int64", "int32"], "DEPTHWISE_CONV_2D": ["int64", "none"]}
@@ -877,6 +878,11 @@ GENERATORS: dict[str, Callable[[Draw], Case]] = {
     "ADD_INT16": lambda draw: wide(draw, "ADD"),
     "SUB_INT16": lambda draw: wide(draw, "SUB"),
     "MUL_INT16": lambda draw: wide(draw, "MUL"),
+    "CONV_2D_INT4": lambda draw: accumulating(draw, "CONV_2D", "int4"),
+    "DEPTHWISE_CONV_2D_INT4": lambda draw: accumulating(draw, "DEPTHWISE_CONV_2D", "int4"),
+    "FULLY_CONNECTED_INT4": lambda draw: accumulating(draw, "FULLY_CONNECTED", "int4"),
+    "CONV_2D_INT16_INT4": lambda draw: wide(draw, "CONV_2D", "int4"),
+    "FULLY_CONNECTED_INT16_INT4": lambda draw: wide(draw, "FULLY_CONNECTED", "int4"),
     "ADD_POWERS_INT16": lambda draw: added_powers(draw, "ADD"),
     "SUB_POWERS_INT16": lambda draw: added_powers(draw, "SUB"),
     "TRANSPOSE_CONV": transposed,

@@ -55,6 +55,18 @@ OPTIONS = {
 }
 
 
+# Types of which several codes share a byte.
+PACKED_BITS = {"int4": 4, "int2": 2}
+
+
+def packed_codes(data: np.ndarray, bits: int) -> np.ndarray:
+    """Return signed codes as bytes, the first in the lowest bits."""
+    packed = np.zeros(-(-data.size * bits // 8), np.uint8)
+    for place, code in enumerate(data.ravel().tolist()):
+        packed[place * bits // 8] |= code % 2**bits << place * bits % 8
+    return packed
+
+
 @dataclass(frozen=True, eq=False)
 class Tensor:
     """One tensor; constant where `data` is given, float or index tensor where `scale` is empty.
@@ -77,7 +89,7 @@ class Tensor:
         if self.scale and not self.zero_point:
             object.__setattr__(self, "zero_point", (0,) * len(self.scale))
         if self.data is not None:
-            stored = np.asarray(self.data, dtype=self.dtype)
+            stored = np.asarray(self.data, "int8" if self.dtype in PACKED_BITS else self.dtype)
             if stored.shape != self.shape:
                 raise ValueError(f"{self.name}: data has shape {stored.shape}, not {self.shape}")
             object.__setattr__(self, "data", stored)
@@ -148,6 +160,8 @@ def write(
         else:
             buffer = schema.BufferT()
             buffer.data = np.frombuffer(tensor.data.tobytes(), np.uint8)
+            if tensor.dtype in PACKED_BITS:
+                buffer.data = packed_codes(tensor.data, PACKED_BITS[tensor.dtype])
             packed.buffer = len(model.buffers)
             model.buffers.append(buffer)
         if tensor.scale:

@@ -37,6 +37,8 @@ _VERSION = 3
 
 _TYPES: Mapping[str, DType] = {
     "FLOAT32": FLOAT32,
+    "INT2": IntType(2),
+    "INT4": IntType(4),
     "INT8": IntType(8),
     "UINT8": IntType(8, signed=False),
     "INT16": IntType(16),
@@ -189,14 +191,29 @@ def _read_data(
         raw = np.frombuffer(buffer.data, np.uint8, count=size, offset=offset)
     if raw is None or raw.size == 0:
         return None
-    expected = math.prod(shape) * dtype.storage.itemsize
+    elements = math.prod(shape)
+    packed = isinstance(dtype, IntType) and dtype.bits < 8
+    expected = -(-elements * dtype.bits // 8)
     if raw.size != expected:
-        raise FormatError(f"data must be {expected} bytes for shape {shape}, not {raw.size}")
+        raise FormatError(
+            f"data must be {expected} bytes for {dtype} of shape {shape}, not {raw.size}"
+        )
+    if packed:
+        return _unpacked(raw, dtype.bits, elements).reshape(shape)
     little_endian = dtype.storage.newbyteorder("<")
     data = np.frombuffer(raw.tobytes(), little_endian).astype(dtype.storage).reshape(shape)
     if data.dtype.kind == "f" and not np.isfinite(data).all():
         raise FormatError("constant must be finite, not NaN or infinite")
     return data
+
+
+def _unpacked(raw: NDArray[np.uint8], bits: int, elements: int) -> NDArray[np.int8]:
+    """Return signed codes that share bytes, the lowest bits first."""
+    places = np.arange(0, 8, bits, dtype=np.uint8)
+    codes = (raw[:, np.newaxis] >> places).reshape(-1)[:elements]
+    # Left to the top of a byte and back: the sign comes along.
+    unused = 8 - bits
+    return (codes << unused).astype(np.uint8).view(np.int8) >> unused
 
 
 def _read_quant(record: Record, dtype: DType) -> tuple[QuantParams | None, str]:
