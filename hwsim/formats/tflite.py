@@ -162,7 +162,7 @@ def _read_tensor(buffer: Buffer, buffers: Sequence[Record], record: Record, name
             f"shape must hold at most {MAX_ELEMENTS} elements on axes of 0 or more, not {shape}"
         )
     data = _read_data(buffer, buffers, record, dtype, shape)
-    quant, problem = _read_quant(record, dtype)
+    quant, problem = _read_quant(record, dtype, len(shape))
     if 0 in shape:
         # An empty constant is legal in a file (a scalar's shape); no operator computes on one.
         return Tensor(Value(name, (), IntType(32)), np.zeros(0, np.int32), True, problem)
@@ -216,10 +216,10 @@ def _unpacked(raw: NDArray[np.uint8], bits: int, elements: int) -> NDArray[np.in
     return (codes << unused).astype(np.uint8).view(np.int8) >> unused
 
 
-def _read_quant(record: Record, dtype: DType) -> tuple[QuantParams | None, str]:
+def _read_quant(record: Record, dtype: DType, rank: int) -> tuple[QuantParams | None, str]:
     """Return (parameters, "") or (None, what is wrong with them).
 
-    A problem is only raised where parameters are read: nothing asks for a bias' own scale.
+    Any other problem is only raised where parameters are read: nothing asks for a bias' own scale.
     """
     table = record.record(TensorSlot.QUANTIZATION)
     if table is None or not isinstance(dtype, IntType):
@@ -229,6 +229,9 @@ def _read_quant(record: Record, dtype: DType) -> tuple[QuantParams | None, str]:
         return None, ""
     zero_points = table.ints(QuantizationSlot.ZERO_POINT, "int64") or (0,) * scales.size
     axis = table.scalar(QuantizationSlot.DIMENSION, "int32", 0)
+    # The runtime looks at it even where one scale serves the whole tensor.
+    if not 0 <= axis < max(rank, 1):
+        raise FormatError(f"quantized_dimension must be in [0, {max(rank, 1) - 1}], not {axis}")
     try:
         return (
             QuantParams(

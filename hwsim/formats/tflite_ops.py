@@ -235,9 +235,14 @@ def _transpose_conv(operator: Operator) -> Made:
             f"input 0 (output shape) must be that of the output, {out.shape}, "
             f"not {operator.ints(0, 'output shape')}"
         )
-    names = [x.name, weights.name]
-    if len(operator.inputs) > 3 and operator.inputs[3] is not None:
-        names.append(operator.inputs[3].value.name)
+    bias = operator.inputs[3] if len(operator.inputs) > 3 else None
+    if bias is not None and bias.value.shape != weights.shape[:1]:
+        raise FormatError(f"bias must have shape {weights.shape[:1]}, not {bias.value.shape}")
+    names = [x.name, weights.name, bias.value.name if bias is not None else ""]
+    if stated.data is None:
+        names.append(stated.value.name)
+    while not names[-1]:
+        names.pop()
     activation = operator.activation(3)
     attrs = TransposeConvAttrs((out.shape[1], out.shape[2]), stride, padding[:2], activation)
     nodes, _ = _node(operator, Op.TRANSPOSE_CONV, attrs, names)
