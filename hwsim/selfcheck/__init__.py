@@ -5,5 +5,8 @@ from types import MappingProxyType
 
 from hwsim.selfcheck.check import Area
 from hwsim.selfcheck.generated import generated, sweeps
+from hwsim.selfcheck.seanet import seanet
 
-AREAS: Mapping[str, Area] = MappingProxyType({"sweeps": sweeps, "generated": generated})
+AREAS: Mapping[str, Area] = MappingProxyType(
+    {"seanet": seanet, "sweeps": sweeps, "generated": generated}
+)
