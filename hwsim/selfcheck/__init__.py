@@ -4,6 +4,9 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from hwsim.selfcheck.check import Area
+from hwsim.selfcheck.cmsis import cmsis_nn
 from hwsim.selfcheck.generated import generated, sweeps
 
-AREAS: Mapping[str, Area] = MappingProxyType({"sweeps": sweeps, "generated": generated})
+AREAS: Mapping[str, Area] = MappingProxyType(
+    {"cmsis_nn": cmsis_nn, "sweeps": sweeps, "generated": generated}
+)
