@@ -115,7 +115,7 @@ METHODS: Mapping[Op, tuple[Method, ...]] = MappingProxyType(
         Op.TANH: (Method.TABLE, Method.UINT16_TABLE),
         Op.GELU: (Method.TABLE, Method.LUT_513_FLOAT32),
         Op.EXP: (Method.TABLE, Method.LUT_513_FLOAT32),
-        Op.RSQRT: (Method.NEWTON,),
+        Op.RSQRT: (Method.NEWTON, Method.LUT_513_FLOAT32),
         Op.HARD_SWISH: (Method.FIXED_16, Method.TABLE),
     }
 )

@@ -45,6 +45,7 @@ from .scaling import (
 )
 
 _RSQRT_FRACTION_BITS = 20
+_BEYOND_CODES = float(1 << 31)
 
 
 def _flat(array: Array, shape: tuple[int, ...]) -> Array:
@@ -167,31 +168,41 @@ def lower_squared_difference(site: Site) -> Step:
 
 
 def lower_rsqrt(site: Site) -> Step:
-    """Lower RSQRT by Newton steps.
+    """Lower RSQRT by the profile's method; codes below the zero point are refused as they come.
 
     Source: tensorflow/lite/kernels/elementwise.cc; the ratio is formed in float32.
     """
     x, out = site.operand(0), site.result()
+    x_zero = site.zero_of(x)
+
+    def checked(step: Step) -> Step:
+        def run(arrays: Sequence[Array]) -> tuple[Array, ...]:
+            smallest = int(arrays[0].min())
+            if smallest < x_zero:
+                raise InputError(
+                    f"codes of {x.name!r} must be at or above its zero point {x_zero} for the "
+                    f"rsqrt {site.node.name!r}, not {smallest}"
+                )
+            return step(arrays)
+
+        return run
+
+    if site.rule.method is Method.LUT_513_FLOAT32:
+        largest = site.scale_of(out) * (site.integer(out).max - int(site.zero_of(out)))
+        return checked(lower_lut_513(site, lambda x: 1 / math.sqrt(x) if x > 0 else largest))
     root = float(np.sqrt(np.float32(site.scale_of(x))))
     ratio = float32_quotient(1.0, float32_product(root, site.scale_of(out)))
     multiplier = shiftable_multiplier(site.rule, ratio)
     shifted = Multiplier(multiplier.multiplier, multiplier.right_shift + _RSQRT_FRACTION_BITS)
     qmin, qmax = output_range(site, Activation.NONE)
     scaling = pack_scaling(site.rule, [shifted], [ratio], int(site.zero_of(out)), qmin, qmax)
-    x_zero = site.zero_of(x)
 
     def step(arrays: Sequence[Array]) -> tuple[Array, ...]:
-        smallest = int(arrays[0].min())
-        if smallest < x_zero:
-            raise InputError(
-                f"codes of {x.name!r} must be at or above its zero point {x_zero} for the rsqrt "
-                f"{site.node.name!r}, not {smallest}"
-            )
         made = np.empty(out.elements, out.dtype.storage)
         rsqrt_codes(arrays[0].reshape(-1), x_zero, scaling, made)
         return (made.reshape(out.shape),)
 
-    return step
+    return checked(step)
 
 
 def _check_shiftable(site: Site, value: Value, shift: int) -> None:
@@ -351,11 +362,21 @@ def _logistic(x: float) -> float:
 
 
 def _gelu(x: float) -> float:
-    return 0.5 * x * (1.0 + math.erf(x / math.sqrt(2.0)))
+    """Return x / 2 * erfc(-x / sqrt(2)), each step rounded to float32.
+
+    Source: GeluTransform, tensorflow/lite/kernels/internal/reference/gelu.h.
+    """
+    real = np.float32(x)
+    tail = np.float32(math.erfc(float(real * np.float32(-math.sqrt(0.5)))))
+    return float(np.float32(0.5) * real * tail)
 
 
 def _gelu_tanh(x: float) -> float:
-    return 0.5 * x * (1.0 + math.tanh(math.sqrt(2.0 / math.pi) * (x + 0.044715 * x**3)))
+    """Return the tanh form, each step rounded to float32."""
+    real, one = np.float32(x), np.float32(1)
+    cube = np.float32(0.044715) * real * real * real
+    argument = np.float32(math.sqrt(2.0 / math.pi)) * (real + cube)
+    return float(np.float32(0.5) * real * (one + np.float32(math.tanh(float(argument)))))
 
 
 def _exp(x: float) -> float:
@@ -450,6 +471,7 @@ def _scaled_function(site: Site) -> Callable[[int], int]:
 
     def scaled(centered: int) -> int:
         real = function(float32_product(in_scale, centered))
-        return half_away(float32_product(real, inverse))
+        # A table saturates; what float32 cannot hold lies beyond every code.
+        return half_away(min(float32_product(real, inverse), _BEYOND_CODES))
 
     return scaled
