@@ -8,6 +8,7 @@ from hwsim.tables import Allocation, CostTable, Front, Option, SensitivityTable
 
 if TYPE_CHECKING:
     from hwsim.api import (
+        accumulators,
         allocate,
         calibrate,
         cost,
@@ -38,6 +39,7 @@ __all__ = [
     "Rounding",
     "SensitivityTable",
     "__version__",
+    "accumulators",
     "allocate",
     "calibrate",
     "cost",

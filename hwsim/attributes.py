@@ -108,14 +108,19 @@ class MeanAttrs:
 
 @dataclass(frozen=True, slots=True)
 class SoftmaxAttrs:
-    """Softmax of beta * x over the last axis."""
+    """Softmax of beta * x over the last axis.
+
+    `causal` leaves out what a query must not see: the last query sees every key, each one before
+    it one key less. What is left out is exactly 0.
+    """
 
     beta: float = 1.0
+    causal: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class NormAttrs:
-    """LAYER_NORM over the last axis, or BATCH_NORM per index of the last axis."""
+    """LAYER_NORM and RMS_NORM over the last axis, or BATCH_NORM per index of the last axis."""
 
     epsilon: float
 

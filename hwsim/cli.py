@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from hwsim import cli_choose, cli_platforms, cli_profiles, cli_run, cli_selfcheck
+from hwsim import cli_accumulators, cli_choose, cli_platforms, cli_profiles, cli_run, cli_selfcheck
 from hwsim.errors import HwsimError
 
 app = typer.Typer(
@@ -19,6 +19,7 @@ for verb in (
     cli_run.run,
     cli_run.trace,
     cli_run.validate,
+    cli_accumulators.accumulators,
     cli_choose.cost,
     cli_choose.sensitivity,
     cli_choose.allocate,

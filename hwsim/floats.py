@@ -142,12 +142,22 @@ def _mean(node: Node, x: Tensor) -> Tensor:
 
 def _softmax(node: Node, x: Tensor) -> Tensor:
     assert isinstance(node.attrs, SoftmaxAttrs)
-    return (x * node.attrs.beta).softmax(dim=-1)
+    scores = x * node.attrs.beta
+    if node.attrs.causal:
+        queries, keys = x.shape[-2:]
+        hidden = _torch().ones(queries, keys, dtype=bool).triu(1 + keys - queries)
+        scores = scores.masked_fill(hidden, float("-inf"))
+    return scores.softmax(dim=-1)
 
 
 def _layer_norm(node: Node, x: Tensor, gamma: Tensor, beta: Tensor | None = None) -> Tensor:
     assert isinstance(node.attrs, NormAttrs)
     return _torch().nn.functional.layer_norm(x, x.shape[-1:], gamma, beta, node.attrs.epsilon)
+
+
+def _rms_norm(node: Node, x: Tensor, gamma: Tensor) -> Tensor:
+    assert isinstance(node.attrs, NormAttrs)
+    return x * (x.square().mean(dim=-1, keepdim=True) + node.attrs.epsilon).rsqrt() * gamma
 
 
 def _batch_norm(
@@ -271,6 +281,7 @@ RULES: Mapping[Op, Callable[..., Any]] = MappingProxyType(
         Op.MEAN: _mean,
         Op.SOFTMAX: _softmax,
         Op.LAYER_NORM: _layer_norm,
+        Op.RMS_NORM: _rms_norm,
         Op.BATCH_NORM: _batch_norm,
         Op.RELU: _unary(lambda x: x.clamp(min=0)),
         Op.RELU6: _unary(lambda x: x.clamp(0, 6)),
@@ -281,6 +292,7 @@ RULES: Mapping[Op, Callable[..., Any]] = MappingProxyType(
         Op.TANH: _unary(lambda x: x.tanh()),
         Op.HARD_SWISH: _unary(lambda x: _torch().nn.functional.hardswish(x)),
         Op.GELU: _gelu,
+        Op.SILU: _unary(lambda x: x * x.sigmoid()),
         Op.EXP: _unary(lambda x: x.exp()),
         Op.RSQRT: _unary(lambda x: x.rsqrt()),
         Op.ERF: _unary(lambda x: x.erf()),

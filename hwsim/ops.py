@@ -89,6 +89,7 @@ class Op(Enum):
     MEAN = "mean"
     SOFTMAX = "softmax"
     LAYER_NORM = "layer_norm"
+    RMS_NORM = "rms_norm"
     BATCH_NORM = "batch_norm"
     RELU = "relu"
     RELU6 = "relu6"
@@ -99,6 +100,7 @@ class Op(Enum):
     TANH = "tanh"
     HARD_SWISH = "hard_swish"
     GELU = "gelu"
+    SILU = "silu"
     EXP = "exp"
     RSQRT = "rsqrt"
     ERF = "erf"
@@ -160,6 +162,7 @@ _ROWS = (
     OpSpec(Op.MEAN, MeanAttrs, (1, 1), mean_shape, Work.REDUCE),
     OpSpec(Op.SOFTMAX, SoftmaxAttrs, (1, 1), softmax_shape, Work.SOFTMAX),
     OpSpec(Op.LAYER_NORM, NormAttrs, (2, 3), norm_shape, Work.NORM),
+    OpSpec(Op.RMS_NORM, NormAttrs, (2, 2), norm_shape, Work.NORM),
     OpSpec(Op.BATCH_NORM, NormAttrs, (5, 5), norm_shape, Work.NORM, float_only=True),
     OpSpec(Op.RELU, NoAttrs, (1, 1), same_shape, Work.ELEMENTWISE),
     OpSpec(Op.RELU6, NoAttrs, (1, 1), same_shape, Work.ELEMENTWISE),
@@ -170,6 +173,7 @@ _ROWS = (
     OpSpec(Op.TANH, NoAttrs, (1, 1), same_shape, Work.TABLE),
     OpSpec(Op.HARD_SWISH, NoAttrs, (1, 1), same_shape, Work.TABLE),
     OpSpec(Op.GELU, GeluAttrs, (1, 1), same_shape, Work.TABLE),
+    OpSpec(Op.SILU, NoAttrs, (1, 1), same_shape, Work.TABLE),
     OpSpec(Op.EXP, NoAttrs, (1, 1), same_shape, Work.TABLE),
     OpSpec(Op.RSQRT, NoAttrs, (1, 1), same_shape, Work.TABLE),
     OpSpec(Op.ERF, NoAttrs, (1, 1), same_shape, Work.TABLE, float_only=True),

@@ -81,7 +81,7 @@ class Partition:
         for name in self.members(group):
             if name in self.graph.output_names:
                 return WIDE_BITS
-            if any(node.op is Op.LAYER_NORM for node in self.graph.consumers[name]):
+            if any(node.op in (Op.LAYER_NORM, Op.RMS_NORM) for node in self.graph.consumers[name]):
                 return WIDE_BITS
         return FREE_BITS
 

@@ -16,6 +16,9 @@ from hwsim.quant import Rounding
 MULTIPLIER_BITS = (2, 31)
 RIGHT_SHIFTS = (-30, 31)
 ACCUMULATOR_BITS = (2, 64)
+EXPONENTIAL_FIELDS = MappingProxyType(
+    {"segments": (1, 64), "fraction_bits": (4, 30), "guard_bits": (0, 16)}
+)
 LEFT_SHIFTS = (0, 30)
 TABLE_LENGTHS = tuple(1 << bits for bits in range(1, 9))
 
@@ -83,6 +86,10 @@ class Method(Enum):
     * GEMMLOWP: Q5.26 fixed-point exponential and a Newton reciprocal.
     * NEWTON: five Newton steps in 32-bit fixed point.
     * INTEGER_SQRT: exact integer sums, a bitwise-exact integer square root, one division.
+    * IBERT: second-order polynomials of I-BERT; its LayerNorm's 31-bit reciprocal of the deviation.
+    * IVIT: shifts of I-ViT for powers of two; its ten-step square root.
+    * PIECEWISE: straight lines with integer coefficients, clipped; exact division.
+    * EXP_TABLE: the exponential of every code difference in fixed point; exact division.
     """
 
     REQUANTIZE = "requantize"
@@ -99,6 +106,10 @@ class Method(Enum):
     GEMMLOWP = "gemmlowp"
     NEWTON = "newton"
     INTEGER_SQRT = "integer_sqrt"
+    IBERT = "ibert"
+    IVIT = "ivit"
+    PIECEWISE = "piecewise"
+    EXP_TABLE = "exp_table"
 
 
 _DOUBLE = (Requant.DOUBLE_ROUNDING, Requant.DOUBLE_HALF_UP)
@@ -109,25 +120,33 @@ METHODS: Mapping[Op, tuple[Method, ...]] = MappingProxyType(
         Op.SQUARED_DIFFERENCE: (Method.SHIFTED,),
         Op.AVERAGE_POOL_2D: (Method.CODES, Method.REQUANTIZE),
         Op.MEAN: (Method.FOLDED, Method.REQUANTIZE),
-        Op.SOFTMAX: (Method.GEMMLOWP, Method.LUT_513_FLOAT64, Method.LUT_513_FLOAT32),
-        Op.LAYER_NORM: (Method.INTEGER_SQRT,),
+        Op.SOFTMAX: (
+            Method.GEMMLOWP, Method.LUT_513_FLOAT64, Method.LUT_513_FLOAT32, Method.IBERT,
+            Method.IVIT, Method.PIECEWISE, Method.EXP_TABLE,
+        ),
+        Op.LAYER_NORM: (Method.INTEGER_SQRT, Method.IBERT, Method.IVIT),
+        Op.RMS_NORM: (Method.INTEGER_SQRT,),
         Op.LOGISTIC: (Method.TABLE, Method.UINT16_TABLE),
         Op.TANH: (Method.TABLE, Method.UINT16_TABLE),
-        Op.GELU: (Method.TABLE, Method.LUT_513_FLOAT32),
+        Op.GELU: (Method.TABLE, Method.LUT_513_FLOAT32, Method.IBERT, Method.IVIT),
+        Op.SILU: (Method.TABLE,),
         Op.EXP: (Method.TABLE, Method.LUT_513_FLOAT32),
         Op.RSQRT: (Method.NEWTON, Method.LUT_513_FLOAT32),
         Op.HARD_SWISH: (Method.FIXED_16, Method.TABLE),
     }
-)
+)  # fmt: skip
 
 
 class Overflow(Enum):
     """What an accumulator does beyond its width.
 
     * ERROR: it is proved not to happen; a graph where it could is refused.
-    * WRAP: two's complement wraps around.
-    * SATURATE: each addition stops at the ends; terms are added bias first, then in the order of
-      the packed weights (kernel rows, columns, input channels).
+    * WRAP: two's complement wraps around, so the order of additions does not matter.
+    * SATURATE: each addition stops at the ends: bias first, then the exact products in the order
+      kernel rows, columns, input channels. Padded positions add nothing. A mean adds codes minus
+      zero point, in the order of its axes; a pool likewise, but codes themselves under CODES.
+
+    Operators that keep no sum have no accumulator; their rules say nothing here.
     """
 
     ERROR = "error"
@@ -160,6 +179,10 @@ class OperatorRule:
         accumulator_bits: Signed width of the accumulator.
         overflow: What the accumulator does beyond it.
         table: Output codes by input code, smallest first, in the place of a computed table.
+        segments: Lines of a PIECEWISE exponential.
+        equal_segments: Whether these have one width instead of one error.
+        fraction_bits: Fraction bits of an exponential: PIECEWISE, EXP_TABLE; n of IVIT's shift.
+        guard_bits: Fraction bits that a line's sum has beyond those of a PIECEWISE result.
         left_shift: Bits that SHIFTED gains before it brings operands to a common scale.
         narrow_bias: The rule where a bias has at most 32 bits; None if that makes no difference.
     """
@@ -173,6 +196,10 @@ class OperatorRule:
     accumulator_bits: int = 32
     overflow: Overflow = Overflow.ERROR
     table: tuple[int, ...] | None = None
+    segments: int = 1
+    equal_segments: bool = False
+    fraction_bits: int = 15
+    guard_bits: int = 8
     left_shift: int = 20
     narrow_bias: "OperatorRule | None" = None
 
@@ -200,6 +227,9 @@ class OperatorRule:
             raise GraphError(
                 f"accumulator_bits must be in [{low}, {high}], not {self.accumulator_bits}"
             )
+        for name, (low, high) in EXPONENTIAL_FIELDS.items():
+            if not low <= getattr(self, name) <= high:
+                raise GraphError(f"{name} must be in [{low}, {high}], not {getattr(self, name)}")
         low, high = LEFT_SHIFTS
         if not low <= self.left_shift <= high:
             raise GraphError(f"left_shift must be in [{low}, {high}], not {self.left_shift}")

@@ -228,12 +228,17 @@ def same_shape(attrs: object, shapes: Sequence[Shape]) -> tuple[Shape, ...]:
 
 def softmax_shape(attrs: SoftmaxAttrs, shapes: Sequence[Shape]) -> tuple[Shape, ...]:
     """Return the output shape of SOFTMAX."""
-    _require(len(shapes[0]) >= 1, "input must have at least 1 axis, not 0")
-    return (shapes[0],)
+    x = shapes[0]
+    _require(len(x) >= 1, "input must have at least 1 axis, not 0")
+    _require(
+        not attrs.causal or (len(x) >= 2 and x[-1] >= x[-2]),
+        f"input of a causal softmax must have two axes or more and a key per query, not be {x}",
+    )
+    return (x,)
 
 
 def norm_shape(attrs: NormAttrs, shapes: Sequence[Shape]) -> tuple[Shape, ...]:
-    """Return the output shape of LAYER_NORM or BATCH_NORM."""
+    """Return the output shape of LAYER_NORM, RMS_NORM or BATCH_NORM."""
     x = shapes[0]
     _require(len(x) >= 1, "input must have at least 1 axis, not 0")
     _require(

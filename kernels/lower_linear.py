@@ -169,8 +169,8 @@ def lower_matmul(site: Site) -> Step:
 
     def step(arrays: Sequence[Array]) -> tuple[Array, ...]:
         batch, (m, n) = out.shape[:-2], out.shape[-2:]
-        left = _matrices(arrays[0], batch, attrs.transpose_a)
-        right = _matrices(arrays[1], batch, attrs.transpose_b)
+        left = matrices(arrays[0], batch, attrs.transpose_a)
+        right = matrices(arrays[1], batch, attrs.transpose_b)
         acc = scratch.take()
         made = _empty(out, (left.shape[0], m, n))
         batched_matmul(left, right, a_zero, b_zero, scaling, acc, made)
@@ -180,7 +180,7 @@ def lower_matmul(site: Site) -> Step:
     return step
 
 
-def _matrices(array: Array, batch: tuple[int, ...], transpose: bool) -> Array:
+def matrices(array: Array, batch: tuple[int, ...], transpose: bool) -> Array:
     """Return contiguous (batch, rows, columns) matrices, broadcast and transposed."""
     oriented = np.swapaxes(array, -1, -2) if transpose else array
     full = np.broadcast_to(oriented, (*batch, *oriented.shape[-2:]))

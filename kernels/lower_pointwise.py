@@ -379,6 +379,10 @@ def _gelu_tanh(x: float) -> float:
     return float(np.float32(0.5) * real * (one + np.float32(math.tanh(float(argument)))))
 
 
+def _silu(x: float) -> float:
+    return float32_product(x, _logistic(x))
+
+
 def _exp(x: float) -> float:
     return math.exp(min(x, 700.0))
 
@@ -393,6 +397,7 @@ _FUNCTIONS: Mapping[Op, Callable[[float], float]] = MappingProxyType(
         Op.TANH: math.tanh,
         Op.HARD_SWISH: _hard_swish,
         Op.GELU: _gelu,
+        Op.SILU: _silu,
         Op.EXP: _exp,
     }
 )

@@ -13,6 +13,7 @@ from hwsim.ops import Op
 from hwsim.profile import NumericProfile
 from hwsim.verify import verify
 
+from .lower_gelu import lower_gelu
 from .lower_linear import (
     Array,
     Step,
@@ -31,6 +32,8 @@ from .lower_move import (
     lower_strided_slice,
     lower_transpose,
 )
+from .lower_narrow import lower_narrow
+from .lower_norm import lower_norm
 from .lower_pointwise import (
     lower_add,
     lower_dequantize,
@@ -43,7 +46,8 @@ from .lower_pointwise import (
     lower_table,
 )
 from .lower_recurrent import lower_lstm, lower_svdf
-from .lower_reduce import lower_layer_norm, lower_mean, lower_pool, lower_softmax
+from .lower_reduce import lower_mean, lower_pool
+from .lower_softmax import lower_softmax
 from .scaling import Site
 
 KERNELS: Mapping[Op, Callable[[Site], Step]] = MappingProxyType(
@@ -65,7 +69,8 @@ KERNELS: Mapping[Op, Callable[[Site], Step]] = MappingProxyType(
         Op.MAX_POOL_2D: lower_pool,
         Op.MEAN: lower_mean,
         Op.SOFTMAX: lower_softmax,
-        Op.LAYER_NORM: lower_layer_norm,
+        Op.LAYER_NORM: lower_norm,
+        Op.RMS_NORM: lower_norm,
         Op.RELU: lower_rescale,
         Op.RELU6: lower_rescale,
         Op.RELU_N1_TO_1: lower_rescale,
@@ -74,7 +79,8 @@ KERNELS: Mapping[Op, Callable[[Site], Step]] = MappingProxyType(
         Op.LOGISTIC: lower_table,
         Op.TANH: lower_table,
         Op.HARD_SWISH: lower_table,
-        Op.GELU: lower_table,
+        Op.GELU: lower_gelu,
+        Op.SILU: lower_table,
         Op.EXP: lower_table,
         Op.RSQRT: lower_rsqrt,
         Op.RESHAPE: lower_reshape,
@@ -138,13 +144,15 @@ def lower(graph: Graph, profile: NumericProfile) -> Plan:
             an accumulator could overflow.
     """
     _refuse_unkernelled(graph)
-    verify(graph, profile)
+    bounds = {bound.node: bound for bound in verify(graph, profile)}
     last = {name: index for index, node in enumerate(graph.nodes) for name in node.inputs}
     calls = []
     for index, node in enumerate(graph.nodes):
         site = Site(graph, node, profile)
         try:
             step = KERNELS[node.op](site)
+            if node.name in bounds and bounds[node.name].bits > site.rule.accumulator_bits:
+                step = lower_narrow(site)
         except HwsimError as error:
             if str(error).startswith("node "):
                 raise

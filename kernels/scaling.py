@@ -196,6 +196,35 @@ def wide_scaling(rule: OperatorRule, ratio: float) -> Scaling:
     return fixed_scaling(rule, [ratio], 0, -(1 << 31), (1 << 31) - 1)
 
 
+_WIDEST_SHIFT = 62
+
+
+def exact_scaling(ratios: Sequence[float], zero_point: int, qmin: int, qmax: int) -> Scaling:
+    """Return the scaling of accumulators of up to 62 bits, for `requantize_wide`: ties to even.
+
+    Its shifts reach 62, as ratios of such accumulators to codes are small; one that is smaller
+    still leaves nothing of any accumulator.
+
+    Raises:
+        QuantizationError: If a ratio is not below 1.
+    """
+    multipliers = []
+    for ratio in ratios:
+        if not abs(ratio) < 1:
+            raise QuantizationError(
+                f"scale ratio of a wide accumulator must be below 1, not {ratio:g}"
+            )
+        fraction, exponent = math.frexp(ratio)
+        multiplier = math.floor(math.ldexp(abs(fraction), 31) + 0.5)
+        if multiplier == 1 << 31:
+            multiplier, exponent = 1 << 30, exponent + 1
+        if -exponent > _WIDEST_SHIFT:
+            multiplier, exponent = 0, 0
+        multipliers.append(Multiplier(multiplier if ratio > 0 else -multiplier, -exponent))
+    rule = OperatorRule(Requant.HALF_EVEN)
+    return pack_scaling(rule, multipliers, ratios, zero_point, qmin, qmax)
+
+
 def raw_scaling(channels: int) -> Scaling:
     """Return the scaling that leaves accumulators as they are."""
     return pack_scaling(
