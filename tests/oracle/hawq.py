@@ -102,7 +102,15 @@ class Evaluation:
         name = fused.name if fused is not None else names.get(self.kind, "NONE")
         (zero,) = self.out.quant.zero_point
         ends = activation_range(name, self.out_scale, zero, dtype.min, dtype.max)
+        if self.kind == "clip":
+            ends = tuple(zero + round_half_away(f32_div(b, self.out_scale)) for b in self.bounds)
+            ends = (max(ends[0], dtype.min), min(ends[1], dtype.max))
         return clamp(scaled + zero, *ends)
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """The ends of a CLIP; beyond a float32's codes there is no difference."""
+        return tuple(min(max(end, -1e6), 1e6) for end in (self.attrs.low, self.attrs.high))
 
     def results(self) -> list[np.ndarray]:
         rules: dict[str, Callable[[], Any]] = {
@@ -122,6 +130,7 @@ class Evaluation:
             "leaky_relu": self.leaky_relu,
             "relu": self.relu,
             "relu6": self.relu,
+            "clip": self.relu,
             "relu_n1_to_1": self.relu,
             "gelu": self.gelu,
             "silu": self.table,
