@@ -26,7 +26,7 @@ from hwsim.comparison import Validation, compare
 from hwsim.errors import FormatError, GraphError, InputError
 from hwsim.fronts import pareto
 from hwsim.graph import Graph
-from hwsim.inputs import Arrays, checked_inputs
+from hwsim.inputs import Arrays, checked_inputs, index_limit
 from hwsim.intermediates import intermediate_bounds
 from hwsim.oracles import (
     LITERT_KERNELS,
@@ -343,7 +343,10 @@ def cost(
 
 
 def random_inputs(graph: Graph, count: int, seed: int = 0) -> dict[str, NDArray[Any]]:
-    """Return `count` uniform random inputs: all codes of an integer input, [-1, 1) of a float."""
+    """Return `count` uniform random inputs: all codes of an integer input, [-1, 1) of a float.
+
+    An input of indices gets those that its tables have.
+    """
     if count < 1:
         raise InputError(f"number of random inputs must be 1 or more, not {count}")
     if seed < 0:
@@ -352,7 +355,10 @@ def random_inputs(graph: Graph, count: int, seed: int = 0) -> dict[str, NDArray[
     arrays: dict[str, NDArray[Any]] = {}
     for value in graph.inputs:
         shape = (count * value.shape[0], *value.shape[1:]) if value.shape else ()
-        if isinstance(value.dtype, IntType):
+        rows = index_limit(graph, value.name)
+        if rows is not None:
+            arrays[value.name] = generator.integers(0, rows, shape, value.dtype.storage)
+        elif isinstance(value.dtype, IntType):
             arrays[value.name] = generator.integers(
                 value.dtype.min, value.dtype.max, shape, value.dtype.storage, endpoint=True
             )

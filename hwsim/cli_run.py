@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -27,10 +28,18 @@ if TYPE_CHECKING:
     from hwsim.graph import Graph
 
 
-def info(model: Model, as_json: AsJson = False) -> None:
+def info(
+    model: Model,
+    profile: Annotated[
+        str | None, typer.Option(help="Show each non-linearity's bits and errors under it.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
     """Show inputs, outputs, operators, units and proved accumulator widths of a model."""
     import hwsim
+    from hwsim.approximations import approximations
     from hwsim.partition import workload
+    from hwsim.profiles import find_profile
     from hwsim.verify import accumulator_bounds
 
     graph = hwsim.load(model)
@@ -56,6 +65,9 @@ def info(model: Model, as_json: AsJson = False) -> None:
         "units": [unit.name for unit in units if unit.has_choice],
         "nodes": rows,
     }
+    forms = [] if profile is None else approximations(graph, find_profile(profile))
+    if profile is not None:
+        summary["approximations"] = [asdict(form) for form in forms]
     if as_json:
         print_json(summary)
         return
@@ -76,6 +88,21 @@ def info(model: Model, as_json: AsJson = False) -> None:
     for kind in ("inputs", "outputs"):
         console.print(f"{kind}: {summary[kind]}", markup=False)
     console.print(f"MACs {summary['macs']:,}, weights {summary['weights']:,}")
+    if not forms:
+        return
+    table = Table(title=f"non-linearities under {profile}")
+    table.add_column("node", no_wrap=True)
+    for name in ("method", "scale", "bits", "max error", "mean error", "of"):
+        table.add_column(name)
+    for form in forms:
+        reals = (f"{number:.3g}" for number in (form.scale, form.max_error, form.mean_error))
+        scale, most, mean = reals
+        bits = str(form.bits)
+        table.add_row(tail(form.node), form.method, scale, bits, most, mean, form.what)
+    console.print(table)
+    for form in forms:
+        for warning in form.warnings:
+            console.print(f"{form.node}: {warning}", markup=False)
 
 
 def run(
