@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from hwsim import cli_choose, cli_platforms, cli_profiles, cli_run
+from hwsim import cli_check, cli_choose, cli_platforms, cli_profiles, cli_run
 from hwsim.errors import HwsimError
 
 app = typer.Typer(
@@ -18,7 +18,9 @@ for verb in (
     cli_run.info,
     cli_run.run,
     cli_run.trace,
-    cli_run.validate,
+    cli_check.validate,
+    cli_check.identify,
+    cli_check.attribute,
     cli_choose.cost,
     cli_choose.sensitivity,
     cli_choose.allocate,
