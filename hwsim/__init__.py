@@ -9,9 +9,11 @@ from hwsim.tables import Allocation, CostTable, Front, Option, SensitivityTable
 if TYPE_CHECKING:
     from hwsim.api import (
         allocate,
+        attribute,
         calibrate,
         cost,
         from_torch,
+        identify,
         load,
         load_platform,
         pareto,
@@ -39,9 +41,11 @@ __all__ = [
     "SensitivityTable",
     "__version__",
     "allocate",
+    "attribute",
     "calibrate",
     "cost",
     "from_torch",
+    "identify",
     "load",
     "load_platform",
     "pareto",

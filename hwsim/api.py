@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwsim.allocation import allocate, uniform_allocations
+from hwsim.archives import read_arrays
 from hwsim.calibration import calibrate
 from hwsim.comparison import Slack, Validation
 from hwsim.errors import FormatError, GraphError, InputError
@@ -21,7 +22,7 @@ from hwsim.inputs import Arrays, checked_inputs
 from hwsim.partition import Bits, selection_of, workload
 from hwsim.percentiles import percentile_allocation
 from hwsim.profile import NumericProfile
-from hwsim.profiles import find_profile
+from hwsim.profiles import PROFILES, find_profile
 from hwsim.quant import IntType
 from hwsim.quantizer import quantize
 from hwsim.scores import sensitivity
@@ -30,14 +31,17 @@ from hwsim.tables import Allocation, CostTable
 from hwsim.validation import Session, compare_sides
 
 if TYPE_CHECKING:
+    from hwsim.attribution import Attribution
+    from hwsim.identification import Identification
     from hwsim.platform import Platform
+    from hwsim.requant_rules import RequantIdentification
 
 MAX_FILE_BYTES = 1 << 31
 
 __all__ = [
-    "allocate", "calibrate", "cost", "from_torch", "load", "load_platform", "pareto",
-    "percentile_allocation", "quantize", "random_inputs", "run", "sensitivity", "trace",
-    "uniform_allocations", "validate",
+    "allocate", "attribute", "calibrate", "cost", "from_torch", "identify", "load",
+    "load_platform", "pareto", "percentile_allocation", "quantize", "random_inputs",
+    "run", "sensitivity", "trace", "uniform_allocations", "validate",
 ]  # fmt: skip
 
 
@@ -340,3 +344,67 @@ def validate(
     slack = Slack(FLOAT_TOLERANCE) if graph.is_float else Slack()
     session = Session(graph, arrays, runs, samples, not graph.is_float, slack, whole=graph.is_float)
     return compare_sides(session, a, b, progress)
+
+
+def identify(
+    graph: Graph | None,
+    trace: Mapping[str, NDArray[Any]] | str | Path,
+    profiles: Sequence[Profile] | None = None,
+    *,
+    search: bool = True,
+    progress: Callable[[str], None] | None = None,
+) -> "Identification | RequantIdentification":
+    """Return which arithmetic a recording is consistent with, operator by operator.
+
+    Args:
+        graph: What was run; None for bare requantizations: `acc`, `multiplier`, `shift` and
+            `output`, as `hwsim.requant_rules.identify_requant` takes them.
+        trace: Values by name, or an `.npz` of them; any subset. Operators whose operands and an
+            output are there run alone on the recorded operands.
+        profiles: Candidates, as for `run`; the built-in ones unless given.
+        search: Look for the smallest inputs that separate the profiles that remain.
+        progress: Called with the name of each finished operator.
+
+    Raises:
+        InputError: If the trace does not fit the graph, or holds no operator whole.
+        GraphError: If the graph holds floats, or a profile is unknown.
+    """
+    from hwsim.identification import identify as identified
+    from hwsim.requant_rules import identify_requant
+
+    place = "trace" if isinstance(trace, Mapping) else Path(trace).name
+    arrays = trace if isinstance(trace, Mapping) else read_arrays(Path(trace))
+    if graph is None:
+        return identify_requant(arrays, place=place)
+    chosen = [_profile_of(graph, profile) for profile in profiles or tuple(PROFILES.values())]
+    return identified(graph, arrays, chosen, place=place, search=search, progress=progress)
+
+
+def attribute(
+    graph: Graph,
+    inputs: Arrays,
+    reference: Graph | None = None,
+    *,
+    profile: Profile | None = None,
+    threads: int = 1,
+    progress: Callable[[int], None] | None = None,
+) -> "Attribution":
+    """Return the error of every operator against the float engine: total, own and inherited.
+
+    Args:
+        graph: An integer graph.
+        inputs: As for `run`.
+        reference: The float graph that it was quantized from; its own dequantized weights unless
+            given (`hwsim.float_twin`).
+        profile: The arithmetic; the graph's own unless given.
+        threads: As for `run`.
+        progress: Called with the number of inputs finished.
+
+    Raises:
+        InputError: If an input does not fit, or the float graph shares no operator.
+        GraphError: If `graph` holds floats, or `reference` codes.
+    """
+    from hwsim.attribution import attribute as attributed
+
+    chosen = _profile_of(graph, profile)
+    return attributed(graph, inputs, chosen, reference, threads=threads, progress=progress)
