@@ -8,6 +8,7 @@ from hwsim.tables import Allocation, CostTable, Front, Option, SensitivityTable
 
 if TYPE_CHECKING:
     from hwsim.api import (
+        accumulators,
         allocate,
         attribute,
         calibrate,
@@ -40,6 +41,7 @@ __all__ = [
     "Rounding",
     "SensitivityTable",
     "__version__",
+    "accumulators",
     "allocate",
     "attribute",
     "calibrate",

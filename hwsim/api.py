@@ -11,6 +11,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hwsim.accumulation import (
+    AccumulatorReport,
+    LayerAccumulator,
+    Narrowed,
+    Observed,
+    constant_channels_of,
+    widths_to_try,
+)
 from hwsim.allocation import allocate, uniform_allocations
 from hwsim.archives import read_arrays
 from hwsim.calibration import calibrate
@@ -19,6 +27,7 @@ from hwsim.errors import FormatError, GraphError, InputError
 from hwsim.fronts import pareto
 from hwsim.graph import Graph
 from hwsim.inputs import Arrays, checked_inputs
+from hwsim.intermediates import intermediate_bounds
 from hwsim.partition import Bits, selection_of, workload
 from hwsim.percentiles import percentile_allocation
 from hwsim.profile import NumericProfile
@@ -29,6 +38,7 @@ from hwsim.scores import sensitivity
 from hwsim.sides import ProfileSide, SideName, session_inputs, side_of
 from hwsim.tables import Allocation, CostTable
 from hwsim.validation import Session, compare_sides
+from hwsim.verify import accumulator_bounds
 
 if TYPE_CHECKING:
     from hwsim.attribution import Attribution
@@ -39,9 +49,9 @@ if TYPE_CHECKING:
 MAX_FILE_BYTES = 1 << 31
 
 __all__ = [
-    "allocate", "attribute", "calibrate", "cost", "from_torch", "identify", "load",
-    "load_platform", "pareto", "percentile_allocation", "quantize", "random_inputs",
-    "run", "sensitivity", "trace", "uniform_allocations", "validate",
+    "accumulators", "allocate", "attribute", "calibrate", "cost", "from_torch", "identify", "load",
+    "load_platform", "pareto", "percentile_allocation", "quantize", "random_inputs", "run",
+    "sensitivity", "trace", "uniform_allocations", "validate",
 ]  # fmt: skip
 
 
@@ -228,6 +238,63 @@ def _computed(
     from hwsim.kernels.plan import execute
 
     return execute(graph, chosen, arrays, threads=threads, keep_all=keep_all, progress=progress)
+
+
+def accumulators(
+    graph: Graph,
+    inputs: Arrays | None = None,
+    *,
+    widths: Sequence[int] | None = None,
+    profile: Profile | None = None,
+    threads: int = 1,
+    progress: Callable[[int], None] | None = None,
+) -> AccumulatorReport:
+    """Return how wide every accumulator of an integer graph must be, and was on given inputs.
+
+    Args:
+        graph: An integer graph.
+        inputs: As for `run`; without them there are bounds alone.
+        widths: Accumulator widths in bits to count the damage of; unless given, the ones just
+            below what the inputs needed. Each layer is judged by itself, on the exact inputs that
+            the profile gives it.
+        profile: As for `run`.
+        threads: As for `run`; no number depends on it.
+        progress: Called with the number of inputs finished; each is computed twice.
+
+    Raises:
+        InputError: If an input does not fit, or a width is out of range.
+        GraphError: If the graph is not of the profile's kind, or may not run under it.
+    """
+    if threads < 1:
+        raise InputError(f"threads must be 1 or more, not {threads}")
+    chosen = _profile_of(graph, profile)
+    bounds = accumulator_bounds(graph)
+    seen: Mapping[str, Observed] = {}
+    narrowed: Mapping[str, tuple[Narrowed, ...]] = {}
+    samples = 0
+    if inputs is not None:
+        from hwsim.kernels.observe import count_narrowed, observe
+
+        arrays = checked_inputs(graph, inputs, chosen.input_rounding)
+        samples = next((array.shape[0] for array in arrays.values() if array.ndim), 1)
+        names = frozenset(bound.node for bound in bounds)
+        seen = observe(graph, chosen, names, arrays, threads, progress)
+        tried = {name: widths_to_try(found, widths) for name, found in seen.items()}
+        narrowed = count_narrowed(graph, chosen, tried, arrays, threads, progress)
+    nodes = {node.name: node for node in graph.nodes}
+    layers = tuple(
+        LayerAccumulator(
+            bound,
+            nodes[bound.node].op.value,
+            seen.get(bound.node),
+            narrowed.get(bound.node, ()),
+            constant_channels_of(graph, nodes[bound.node], bound),
+        )
+        for bound in bounds
+    )
+    return AccumulatorReport(
+        graph.name, chosen.name, samples, layers, intermediate_bounds(graph, chosen)
+    )
 
 
 def cost(

@@ -5,7 +5,15 @@ from typing import Annotated
 
 import typer
 
-from hwsim import cli_check, cli_choose, cli_platforms, cli_profiles, cli_run
+from hwsim import (
+    cli_accumulators,
+    cli_check,
+    cli_choose,
+    cli_platforms,
+    cli_profiles,
+    cli_run,
+    cli_selfcheck,
+)
 from hwsim.errors import HwsimError
 
 app = typer.Typer(
@@ -21,11 +29,13 @@ for verb in (
     cli_check.validate,
     cli_check.identify,
     cli_check.attribute,
+    cli_accumulators.accumulators,
     cli_choose.cost,
     cli_choose.sensitivity,
     cli_choose.allocate,
     cli_choose.pareto,
     cli_choose.demo,
+    cli_selfcheck.selfcheck,
 ):
     app.command()(verb)
 platforms = typer.Typer(no_args_is_help=True, help="Platform description files.")

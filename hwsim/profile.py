@@ -16,6 +16,10 @@ from hwsim.quant import Rounding
 MULTIPLIER_BITS = (2, 31)
 RIGHT_SHIFTS = (-30, 31)
 ACCUMULATOR_BITS = (2, 64)
+EXPONENTIAL_FIELDS = MappingProxyType(
+    {"segments": (1, 64), "fraction_bits": (4, 30), "guard_bits": (0, 16)}
+)
+LEFT_SHIFTS = (0, 30)
 TABLE_LENGTHS = tuple(1 << bits for bits in range(1, 9))
 
 
@@ -53,12 +57,14 @@ class ScaleProduct(Enum):
     * FLOAT64: throughout.
     * FLOAT32: the product in float32, the quotient in float64.
     * FLOAT32_IF_UNSIGNED: FLOAT32 for unsigned activations, else FLOAT64.
+    * FLOAT32_IF_PER_TENSOR: FLOAT32 where the second operand has one scale, else FLOAT64.
     * FLOAT32_RATIO: product and quotient in float32.
     """
 
     FLOAT64 = "float64"
     FLOAT32 = "float32"
     FLOAT32_IF_UNSIGNED = "float32_if_unsigned"
+    FLOAT32_IF_PER_TENSOR = "float32_if_per_tensor"
     FLOAT32_RATIO = "float32_ratio"
 
 
@@ -67,50 +73,80 @@ class Method(Enum):
 
     * REQUANTIZE: in integers, as the operator's definition says, requantized by the rule.
     * SHIFTED: both operands shifted left and brought to a common scale, then requantized.
+    * SHIFTED_OR_POWERS: as SHIFTED, but where the graph asks for powers of two and all scales are
+      such, the operand finer than the result is shifted to it and the sum saturates.
     * APART: each operand is requantized to the output scale, then the integers are added.
     * CODES: the mean of raw codes, ties away from zero; input and output parameters are equal.
     * FOLDED: the division by the count is folded into the multiplier, exactly as far as it fits.
     * TABLE: a table of the real function, formed in float32.
     * FIXED_16: 16-bit fixed point.
+    * UINT16_TABLE: 256 entries of 16 bits over half the range, interpolated; the rest by symmetry.
+    * LUT_513_FLOAT64, LUT_513_FLOAT32: tables of 513 entries over the range of 16 bits,
+      interpolated; their entries are formed in that precision.
     * GEMMLOWP: Q5.26 fixed-point exponential and a Newton reciprocal.
+    * NEWTON: five Newton steps in 32-bit fixed point.
     * INTEGER_SQRT: exact integer sums, a bitwise-exact integer square root, one division.
+    * IBERT: second-order polynomials of I-BERT; its LayerNorm's 31-bit reciprocal of the deviation.
+    * IVIT: shifts of I-ViT for powers of two; its ten-step square root.
+    * PIECEWISE: straight lines with integer coefficients, clipped; exact division.
+    * EXP_TABLE: the exponential of every code difference in fixed point; exact division.
     """
 
     REQUANTIZE = "requantize"
     SHIFTED = "shifted"
+    SHIFTED_OR_POWERS = "shifted_or_powers"
     APART = "apart"
     CODES = "codes"
     FOLDED = "folded"
     TABLE = "table"
     FIXED_16 = "fixed_16"
+    UINT16_TABLE = "uint16_table"
+    LUT_513_FLOAT64 = "lut_513_float64"
+    LUT_513_FLOAT32 = "lut_513_float32"
     GEMMLOWP = "gemmlowp"
+    NEWTON = "newton"
     INTEGER_SQRT = "integer_sqrt"
+    IBERT = "ibert"
+    IVIT = "ivit"
+    PIECEWISE = "piecewise"
+    EXP_TABLE = "exp_table"
 
 
 _DOUBLE = (Requant.DOUBLE_ROUNDING, Requant.DOUBLE_HALF_UP)
 METHODS: Mapping[Op, tuple[Method, ...]] = MappingProxyType(
     {
-        Op.ADD: (Method.SHIFTED, Method.APART),
-        Op.SUB: (Method.SHIFTED, Method.APART),
+        Op.ADD: (Method.SHIFTED, Method.APART, Method.SHIFTED_OR_POWERS),
+        Op.SUB: (Method.SHIFTED, Method.APART, Method.SHIFTED_OR_POWERS),
+        Op.SQUARED_DIFFERENCE: (Method.SHIFTED,),
         Op.AVERAGE_POOL_2D: (Method.CODES, Method.REQUANTIZE),
         Op.MEAN: (Method.FOLDED, Method.REQUANTIZE),
-        Op.SOFTMAX: (Method.GEMMLOWP,),
-        Op.LAYER_NORM: (Method.INTEGER_SQRT,),
-        Op.LOGISTIC: (Method.TABLE,),
-        Op.TANH: (Method.TABLE,),
-        Op.GELU: (Method.TABLE,),
+        Op.SOFTMAX: (
+            Method.GEMMLOWP, Method.LUT_513_FLOAT64, Method.LUT_513_FLOAT32, Method.IBERT,
+            Method.IVIT, Method.PIECEWISE, Method.EXP_TABLE,
+        ),
+        Op.LAYER_NORM: (Method.INTEGER_SQRT, Method.IBERT, Method.IVIT),
+        Op.RMS_NORM: (Method.INTEGER_SQRT,),
+        Op.LOGISTIC: (Method.TABLE, Method.UINT16_TABLE),
+        Op.TANH: (Method.TABLE, Method.UINT16_TABLE),
+        Op.GELU: (Method.TABLE, Method.LUT_513_FLOAT32, Method.IBERT, Method.IVIT),
+        Op.SILU: (Method.TABLE,),
+        Op.EXP: (Method.TABLE, Method.LUT_513_FLOAT32),
+        Op.RSQRT: (Method.NEWTON, Method.LUT_513_FLOAT32),
         Op.HARD_SWISH: (Method.FIXED_16, Method.TABLE),
     }
-)
+)  # fmt: skip
 
 
 class Overflow(Enum):
     """What an accumulator does beyond its width.
 
     * ERROR: it is proved not to happen; a graph where it could is refused.
-    * WRAP: two's complement wraps around.
-    * SATURATE: each addition stops at the ends; terms are added bias first, then in the order of
-      the packed weights (kernel rows, columns, input channels).
+    * WRAP: two's complement wraps around, so the order of additions does not matter.
+    * SATURATE: each addition stops at the ends: bias first, then the exact products in the order
+      kernel rows, columns, input channels. Padded positions add nothing. A mean adds codes minus
+      zero point, in the order of its axes; a pool likewise, but codes themselves under CODES.
+
+    Operators that keep no sum have no accumulator; their rules say nothing here.
     """
 
     ERROR = "error"
@@ -143,6 +179,12 @@ class OperatorRule:
         accumulator_bits: Signed width of the accumulator.
         overflow: What the accumulator does beyond it.
         table: Output codes by input code, smallest first, in the place of a computed table.
+        segments: Lines of a PIECEWISE exponential.
+        equal_segments: Whether these have one width instead of one error.
+        fraction_bits: Fraction bits of an exponential: PIECEWISE, EXP_TABLE; n of IVIT's shift.
+        guard_bits: Fraction bits that a line's sum has beyond those of a PIECEWISE result.
+        left_shift: Bits that SHIFTED gains before it brings operands to a common scale.
+        narrow_bias: The rule where a bias has at most 32 bits; None if that makes no difference.
     """
 
     requant: Requant
@@ -154,6 +196,12 @@ class OperatorRule:
     accumulator_bits: int = 32
     overflow: Overflow = Overflow.ERROR
     table: tuple[int, ...] | None = None
+    segments: int = 1
+    equal_segments: bool = False
+    fraction_bits: int = 15
+    guard_bits: int = 8
+    left_shift: int = 20
+    narrow_bias: "OperatorRule | None" = None
 
     def __post_init__(self) -> None:
         """Refuse fields that contradict each other."""
@@ -179,6 +227,12 @@ class OperatorRule:
             raise GraphError(
                 f"accumulator_bits must be in [{low}, {high}], not {self.accumulator_bits}"
             )
+        for name, (low, high) in EXPONENTIAL_FIELDS.items():
+            if not low <= getattr(self, name) <= high:
+                raise GraphError(f"{name} must be in [{low}, {high}], not {getattr(self, name)}")
+        low, high = LEFT_SHIFTS
+        if not low <= self.left_shift <= high:
+            raise GraphError(f"left_shift must be in [{low}, {high}], not {self.left_shift}")
         if self.table is None:
             return
         if self.method is not Method.TABLE:

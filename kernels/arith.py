@@ -14,6 +14,7 @@ from .jit import jit
 
 INT32_MIN = -(1 << 31)
 INT32_MAX = (1 << 31) - 1
+_LIMB = (1 << 31) - 1
 
 _DOUBLE = int(Requant.DOUBLE_ROUNDING)
 _DOUBLE_UP = int(Requant.DOUBLE_HALF_UP)
@@ -152,6 +153,34 @@ def scale(acc: int, scaling: Scaling, channel: int) -> int:
     if rule == _NONE:
         return acc
     return shift_once(acc * scaling.multiplier[channel], scaling.fraction + right_shift, rule)
+
+
+@jit
+def scale_wide(acc: int, scaling: Scaling, channel: int) -> int:
+    """Scale an accumulator of up to 62 bits by a ratio below 1, ties to even, exactly.
+
+    The product of up to 93 bits is held in two limbs, high * 2**31 + low.
+    """
+    multiplier = scaling.multiplier[channel]
+    low = (acc & _LIMB) * multiplier
+    high = (acc >> 31) * multiplier + (low >> 31)
+    low &= _LIMB
+    shift = scaling.right_shift[channel]
+    whole = high >> shift
+    rest = high - (whole << shift)
+    half = (1 << shift) >> 1  # of the high limb; a shift of 0 has its half in the low one
+    if shift == 0:
+        rest, half, low = low, 1 << 30, 0
+    if rest > half or (rest == half and (low > 0 or whole & 1)):
+        whole += 1
+    return int(whole)
+
+
+@jit
+def requantize_wide(acc: int, scaling: Scaling, channel: int) -> int:
+    """Return the output code of one wide accumulator."""
+    scaled = scale_wide(widen(acc), scaling, channel)
+    return saturate(scaled + scaling.zero_point, scaling.qmin, scaling.qmax)
 
 
 @jit

@@ -8,27 +8,43 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hwsim.attributes import Activation, FusedAttrs, GeluAttrs, LeakyReluAttrs
+from hwsim.attributes import Activation, ClipAttrs, FusedAttrs, GeluAttrs, LeakyReluAttrs
+from hwsim.errors import InputError
 from hwsim.graph import Value
-from hwsim.multiplier import float32_product, float32_quotient
+from hwsim.multiplier import Multiplier, float32_product, float32_quotient
 from hwsim.ops import Op
 from hwsim.profile import Method
 from hwsim.quant import dequantize_array, quantize_array
+from hwsim.verify import centered_range
 
-from .elementwise import add_apart, add_shifted, leaky_relu, look_up, multiply, rescale
+from .elementwise import (
+    add_apart,
+    add_powers,
+    add_shifted,
+    leaky_relu,
+    look_up,
+    multiply,
+    rescale,
+    square_difference,
+)
 from .hard_swish import HardSwish
+from .lower_interpolate import lower_lut_513, lower_sigmoid_16, nearly_power_of_two
 from .lower_linear import Array, Step
+from .rsqrt import rsqrt_codes
 from .scaling import (
     UNSCALED,
     Site,
+    clamp_range,
     fixed_scaling,
     half_away,
     output_range,
+    pack_scaling,
     scale_ratio,
+    shiftable_multiplier,
     wide_scaling,
 )
 
-_LEFT_SHIFT = 20
+_RSQRT_FRACTION_BITS = 20
 
 
 def _flat(array: Array, shape: tuple[int, ...]) -> Array:
@@ -37,8 +53,17 @@ def _flat(array: Array, shape: tuple[int, ...]) -> Array:
 
 def lower_add(site: Site) -> Step:
     """Lower ADD and SUB by the profile's rule."""
-    lower = {Method.SHIFTED: _add_shifted, Method.APART: _add_apart}[site.rule.method]
-    return lower(site, 1 if site.op is Op.ADD else -1)
+    sign = 1 if site.op is Op.ADD else -1
+    method = site.rule.method
+    if method is Method.APART:
+        return _add_apart(site, sign)
+    attrs = site.node.attrs
+    if method is Method.SHIFTED_OR_POWERS and isinstance(attrs, FusedAttrs) and attrs.powers_of_two:
+        values = (site.operand(0), site.operand(1), site.result())
+        powers = [nearly_power_of_two(site.scale_of(value)) for value in values]
+        if None not in powers:
+            return _add_powers(site, sign, [power for power in powers if power is not None])
+    return _add_shifted(site, sign)
 
 
 def _fused(site: Site) -> Activation:
@@ -49,30 +74,145 @@ def _fused(site: Site) -> Activation:
 def _add_shifted(site: Site, sign: int) -> Step:
     """Lower an addition at a common scale.
 
-    Source: tensorflow/lite/kernels/add.cc, left shift 20 for 8-bit codes.
+    Source: tensorflow/lite/kernels/add.cc.
     """
     a, b, out = site.operand(0), site.operand(1), site.result()
     rule = site.rule
+    shift = rule.left_shift
+    for value in (a, b):
+        _check_shiftable(site, value, shift)
     common = 2.0 * max(site.scale_of(a), site.scale_of(b))
     a_scaling = wide_scaling(rule, site.scale_of(a) / common)
     b_scaling = wide_scaling(rule, site.scale_of(b) / common)
-    ratio = common / ((1 << _LEFT_SHIFT) * site.scale_of(out))
+    ratio = common / ((1 << shift) * site.scale_of(out))
     qmin, qmax = output_range(site, _fused(site))
     scaling = fixed_scaling(rule, [ratio], int(site.zero_of(out)), qmin, qmax)
     a_zero, b_zero = site.zero_of(a), site.zero_of(b)
-    for value in (a, b, out):
-        if site.integer(value).bits > 8:
-            raise site.fail(f"{value.name!r} must hold codes of at most 8 bits")
 
     def step(arrays: Sequence[Array]) -> tuple[Array, ...]:
         made = np.empty(out.elements, out.dtype.storage)
         left, right = _flat(arrays[0], out.shape), _flat(arrays[1], out.shape)
-        add_shifted(
-            left, right, a_zero, b_zero, _LEFT_SHIFT, sign, a_scaling, b_scaling, scaling, made
-        )
+        add_shifted(left, right, a_zero, b_zero, shift, sign, a_scaling, b_scaling, scaling, made)
         return (made.reshape(out.shape),)
 
     return step
+
+
+def _add_powers(site: Site, sign: int, powers: Sequence[int]) -> Step:
+    """Lower an addition at scales that are powers of two: one operand is shifted right.
+
+    Source: tensorflow/lite/kernels/add.cc and sub.cc, pot_scale_int16.
+    """
+    a, b, out = site.operand(0), site.operand(1), site.result()
+    for value in (a, b, out):
+        if int(site.zero_of(value)) != 0:
+            raise site.fail(f"zero point of {value.name!r} must be 0")
+    if not a.shape == b.shape == out.shape:
+        raise site.fail(
+            f"operands at power-of-two scales must have one shape, not {a.shape} and {b.shape}"
+        )
+    shifts = [powers[2] - power for power in powers[:2]]
+    if 0 not in shifts or min(shifts) < 0:
+        raise site.fail(
+            f"one operand must have the scale of {out.name!r} and the other a finer one, "
+            f"not 2**{powers[0]} and 2**{powers[1]} for 2**{powers[2]}"
+        )
+    qmin, qmax = output_range(site, _fused(site))
+    first_kept = shifts[0] == 0
+
+    def step(arrays: Sequence[Array]) -> tuple[Array, ...]:
+        made = np.empty(out.elements, out.dtype.storage)
+        left, right = arrays[0].reshape(-1), arrays[1].reshape(-1)
+        if first_kept:
+            add_powers(left, right, shifts[1], 1, sign, qmin, qmax, made)
+        else:
+            add_powers(right, left, shifts[0], sign, 1, qmin, qmax, made)
+        return (made.reshape(out.shape),)
+
+    return step
+
+
+def lower_extremum(site: Site) -> Step:
+    """Lower MAXIMUM and MINIMUM: codes are compared as they are."""
+    values = (site.operand(0), site.operand(1), site.result())
+    for value in values:
+        if site.integer(value) != values[0].dtype:
+            raise site.fail(f"{value.name!r} must be {values[0].dtype}, not {value.dtype}")
+    choose = np.maximum if site.op is Op.MAXIMUM else np.minimum
+    return lambda arrays: (np.asarray(choose(arrays[0], arrays[1])),)
+
+
+def lower_squared_difference(site: Site) -> Step:
+    """Lower SQUARED_DIFFERENCE at a common scale."""
+    a, b, out = site.operand(0), site.operand(1), site.result()
+    rule = site.rule
+    shift = rule.left_shift
+    for value in (a, b):
+        _check_shiftable(site, value, shift)
+    common = 2.0 * max(site.scale_of(a), site.scale_of(b))
+    a_scaling = wide_scaling(rule, site.scale_of(a) / common)
+    b_scaling = wide_scaling(rule, site.scale_of(b) / common)
+    ratio = common * common / ((1 << 2 * shift) * site.scale_of(out))
+    qmin, qmax = output_range(site, Activation.NONE)
+    scaling = fixed_scaling(rule, [ratio], int(site.zero_of(out)), qmin, qmax)
+    a_zero, b_zero = site.zero_of(a), site.zero_of(b)
+
+    def step(arrays: Sequence[Array]) -> tuple[Array, ...]:
+        made = np.empty(out.elements, out.dtype.storage)
+        left, right = _flat(arrays[0], out.shape), _flat(arrays[1], out.shape)
+        square_difference(left, right, a_zero, b_zero, shift, a_scaling, b_scaling, scaling, made)
+        return (made.reshape(out.shape),)
+
+    return step
+
+
+def lower_rsqrt(site: Site) -> Step:
+    """Lower RSQRT by the profile's method; codes below the zero point are refused as they come.
+
+    Source: tensorflow/lite/kernels/elementwise.cc; the ratio is formed in float32.
+    """
+    x, out = site.operand(0), site.result()
+    x_zero = site.zero_of(x)
+
+    def checked(step: Step) -> Step:
+        def run(arrays: Sequence[Array]) -> tuple[Array, ...]:
+            smallest = int(arrays[0].min())
+            if smallest < x_zero:
+                raise InputError(
+                    f"codes of {x.name!r} must be at or above its zero point {x_zero} for the "
+                    f"rsqrt {site.node.name!r}, not {smallest}"
+                )
+            return step(arrays)
+
+        return run
+
+    if site.rule.method is Method.LUT_513_FLOAT32:
+        largest = site.scale_of(out) * (site.integer(out).max - int(site.zero_of(out)))
+        return checked(lower_lut_513(site, lambda x: 1 / math.sqrt(x) if x > 0 else largest))
+    root = float(np.sqrt(np.float32(site.scale_of(x))))
+    ratio = float32_quotient(1.0, float32_product(root, site.scale_of(out)))
+    multiplier = shiftable_multiplier(site.rule, ratio)
+    shifted = Multiplier(multiplier.multiplier, multiplier.right_shift + _RSQRT_FRACTION_BITS)
+    qmin, qmax = output_range(site, Activation.NONE)
+    scaling = pack_scaling(site.rule, [shifted], [ratio], int(site.zero_of(out)), qmin, qmax)
+
+    def step(arrays: Sequence[Array]) -> tuple[Array, ...]:
+        made = np.empty(out.elements, out.dtype.storage)
+        rsqrt_codes(arrays[0].reshape(-1), x_zero, scaling, made)
+        return (made.reshape(out.shape),)
+
+    return checked(step)
+
+
+def _check_shiftable(site: Site, value: Value, shift: int) -> None:
+    """Refuse codes that a left shift would push out of 32 bits."""
+    site.zero_of(value)
+    low, high = centered_range(value)
+    if max(high, -low - 1).bit_length() + shift > 31:
+        raise site.fail(
+            f"{value.name!r} must hold codes less zero point within 2**{31 - shift}, "
+            f"not [{low}, {high}]"
+        )
 
 
 def _add_apart(site: Site, sign: int) -> Step:
@@ -114,6 +254,9 @@ def _common_zero(site: Site, value: Value) -> Any:
 def lower_mul(site: Site) -> Step:
     """Lower MUL of two codes. Source: tensorflow/lite/kernels/mul.cc."""
     a, b, out = site.operand(0), site.operand(1), site.result()
+    for value in (a, b):
+        if site.integer(value).bits > 16:
+            raise site.fail(f"{value.name!r} must hold codes of at most 16 bits")
     qmin, qmax = output_range(site, _fused(site))
     rule = site.rule
     ratio = scale_ratio(site, site.scale_of(a), site.scale_of(b), site.scale_of(out))
@@ -141,7 +284,11 @@ def lower_rescale(site: Site) -> Step:
     x, out = site.operand(0), site.result()
     if x.is_float:
         return _lower_quantize_reals(site)
-    qmin, qmax = output_range(site, _CLAMPS.get(site.op, Activation.NONE))
+    attrs = site.node.attrs
+    if isinstance(attrs, ClipAttrs):
+        qmin, qmax = clamp_range(site, attrs.low, attrs.high)
+    else:
+        qmin, qmax = output_range(site, _CLAMPS.get(site.op, Activation.NONE))
     if x.quant is None or x.quant.axis not in (None, len(x.shape) - 1):
         raise site.fail(f"{x.name!r} must have one scale, or one per index of its last axis")
     rule = site.rule
@@ -221,22 +368,41 @@ def _gelu_tanh(x: float) -> float:
     return 0.5 * x * (1.0 + math.tanh(math.sqrt(2.0 / math.pi) * (x + 0.044715 * x**3)))
 
 
+def _silu(x: float) -> float:
+    return float32_product(x, _logistic(x))
+
+
+def _exp(x: float) -> float:
+    return math.exp(min(x, 700.0))
+
+
 def _hard_swish(x: float) -> float:
     return x * min(max(x + 3.0, 0.0), 6.0) / 6.0
 
 
 _FUNCTIONS: Mapping[Op, Callable[[float], float]] = MappingProxyType(
-    {Op.LOGISTIC: _logistic, Op.TANH: math.tanh, Op.HARD_SWISH: _hard_swish, Op.GELU: _gelu}
+    {
+        Op.LOGISTIC: _logistic,
+        Op.TANH: math.tanh,
+        Op.HARD_SWISH: _hard_swish,
+        Op.GELU: _gelu,
+        Op.SILU: _silu,
+        Op.EXP: _exp,
+    }
 )
 
 
 def lower_table(site: Site) -> Step:
-    """Lower a function of one code of at most 8 bits to a table.
+    """Lower a function of one code to a table, of all codes where they have at most 8 bits.
 
     Entry v is clamp(round(f(s_in * (v - z_in)) * (1 / s_out)) + z_out), ties away from zero, the
     argument, the function's value and the product in float32.
     Source: LUTPopulate, tensorflow/lite/kernels/internal/common.h.
     """
+    if site.rule.method is Method.UINT16_TABLE:
+        return lower_sigmoid_16(site)
+    if site.rule.method is Method.LUT_513_FLOAT32:
+        return lower_lut_513(site, _function(site))
     x, out = site.operand(0), site.result()
     dtype = site.integer(x)
     if dtype.bits > 8:
@@ -283,15 +449,18 @@ def _given_table(site: Site, table: Sequence[int]) -> NDArray[np.integer]:
     return np.array(table, out_dtype.storage)
 
 
+def _function(site: Site) -> Callable[[float], float]:
+    """Return the real function that a table is made of."""
+    attrs = site.node.attrs
+    return _gelu_tanh if isinstance(attrs, GeluAttrs) and attrs.tanh else _FUNCTIONS[site.op]
+
+
 def _scaled_function(site: Site) -> Callable[[int], int]:
     """Return the map from code - zero_point to output code - zero_point."""
     in_scale, out_scale = site.scale_of(site.operand(0)), site.scale_of(site.result())
     if site.rule.method is Method.FIXED_16:
         return HardSwish.of(in_scale, out_scale).scaled
-    attrs = site.node.attrs
-    function = _FUNCTIONS[site.op]
-    if isinstance(attrs, GeluAttrs) and attrs.tanh:
-        function = _gelu_tanh
+    function = _function(site)
     inverse = float32_quotient(1, out_scale)
 
     def scaled(centered: int) -> int:

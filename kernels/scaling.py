@@ -21,6 +21,7 @@ from hwsim.multiplier import (
 from hwsim.ops import Op
 from hwsim.profile import Clamp, NumericProfile, OperatorRule, Requant, ScaleProduct
 from hwsim.quant import IntType
+from hwsim.verify import rule_of
 
 from .arith import Scaling
 
@@ -43,10 +44,8 @@ class Site:
 
     @property
     def rule(self) -> OperatorRule:
-        """The profile's rule for this operator and the width of its first operand."""
-        first = self.operand(0)
-        value = first if first.quant is not None else self.result()
-        return self.profile.rule(self.op, value.dtype.bits)
+        """The profile's rule for this operator and the widths of its operands."""
+        return rule_of(self.graph, self.node, self.profile)
 
     def operand(self, slot: int) -> Value:
         """Return an input that the shape rules have proved to be there."""
@@ -98,18 +97,22 @@ class Site:
 
 
 def output_range(site: Site, activation: Activation) -> tuple[int, int]:
-    """Return (qmin, qmax) of the node's output after its fused activation.
+    """Return (qmin, qmax) of the node's output after its fused activation."""
+    return clamp_range(site, *activation.bounds)
 
-    The bound of an activation is zero_point + round(bound / scale), ties away from zero, divided
-    in float32. Source: CalculateActivationRangeQuantized, tensorflow/lite/kernels/kernel_util.cc.
+
+def clamp_range(site: Site, low: float, high: float) -> tuple[int, int]:
+    """Return (qmin, qmax) of the node's output when reals are clamped to [low, high].
+
+    A bound is zero_point + round(bound / scale), ties away from zero, divided in float32.
+    Source: CalculateActivationRangeQuantized, tensorflow/lite/kernels/kernel_util.cc.
     """
     out = site.result()
     dtype = site.integer(out)
-    low, high = activation.bounds
     qmin, qmax = dtype.min, dtype.max
     if site.rule.clamp is Clamp.SYMMETRIC and dtype.signed:
         qmin = -qmax
-    if activation is Activation.NONE:
+    if not (math.isfinite(low) or math.isfinite(high)):
         return qmin, qmax
     scale, zero_point = site.scale_of(out), int(site.zero_of(out))
     if math.isfinite(low):
@@ -118,7 +121,7 @@ def output_range(site: Site, activation: Activation) -> tuple[int, int]:
         qmax = min(qmax, zero_point + half_away(float32_quotient(high, scale)))
     if qmin > qmax:
         raise site.fail(
-            f"{out.name!r} must have codes for the interval of {activation.value}, not none"
+            f"{out.name!r} must have codes for the interval from {low:g} to {high:g}, not none"
         )
     return qmin, qmax
 
@@ -193,6 +196,35 @@ def wide_scaling(rule: OperatorRule, ratio: float) -> Scaling:
     return fixed_scaling(rule, [ratio], 0, -(1 << 31), (1 << 31) - 1)
 
 
+_WIDEST_SHIFT = 62
+
+
+def exact_scaling(ratios: Sequence[float], zero_point: int, qmin: int, qmax: int) -> Scaling:
+    """Return the scaling of accumulators of up to 62 bits, for `requantize_wide`: ties to even.
+
+    Its shifts reach 62, as ratios of such accumulators to codes are small; one that is smaller
+    still leaves nothing of any accumulator.
+
+    Raises:
+        QuantizationError: If a ratio is not below 1.
+    """
+    multipliers = []
+    for ratio in ratios:
+        if not abs(ratio) < 1:
+            raise QuantizationError(
+                f"scale ratio of a wide accumulator must be below 1, not {ratio:g}"
+            )
+        fraction, exponent = math.frexp(ratio)
+        multiplier = math.floor(math.ldexp(abs(fraction), 31) + 0.5)
+        if multiplier == 1 << 31:
+            multiplier, exponent = 1 << 30, exponent + 1
+        if -exponent > _WIDEST_SHIFT:
+            multiplier, exponent = 0, 0
+        multipliers.append(Multiplier(multiplier if ratio > 0 else -multiplier, -exponent))
+    rule = OperatorRule(Requant.HALF_EVEN)
+    return pack_scaling(rule, multipliers, ratios, zero_point, qmin, qmax)
+
+
 def raw_scaling(channels: int) -> Scaling:
     """Return the scaling that leaves accumulators as they are."""
     return pack_scaling(
@@ -206,6 +238,10 @@ def scale_ratio(site: Site, a: float, b: float, out: float, gain: float = 1.0) -
     if product is ScaleProduct.FLOAT32_IF_UNSIGNED:
         unsigned = not site.integer(site.operand(0)).signed
         product = ScaleProduct.FLOAT32 if unsigned else ScaleProduct.FLOAT64
+    if product is ScaleProduct.FLOAT32_IF_PER_TENSOR:
+        weights = site.operand(1).quant
+        single = weights is not None and weights.is_per_tensor
+        product = ScaleProduct.FLOAT32 if single else ScaleProduct.FLOAT64
     if product is ScaleProduct.FLOAT64:
         return a * b * gain / out
     exact = float32_product(a, b) * gain

@@ -1,7 +1,9 @@
-"""Softmax in fixed point: Q5.26 inputs, Q0.31 exponentials, one reciprocal per row.
+"""Softmax in integers: by gemmlowp's fixed point, or by exponentials of code differences.
 
-Source: tensorflow/lite/kernels/internal/reference/softmax.h and gemmlowp's fixedpoint.h; the
-formulas are written out in numerics.md, section 3.5. Oracle: tests/oracle/softmax.py.
+The first has Q5.26 inputs, Q0.31 exponentials and one reciprocal per row. Source:
+tensorflow/lite/kernels/internal/reference/softmax.h and gemmlowp's fixedpoint.h; the formulas are
+written out in numerics.md, section 3.5. Oracle: tests/oracle/softmax.py. The others take the
+integers of hwsim/exponentials.py. Oracles: tests/oracle/ibert.py, ivit.py, pwl.py.
 """
 
 import numpy as np
@@ -64,7 +66,7 @@ def _reciprocal(a: int) -> int:
 
 
 @jit
-def _leading_zeros_32(value: int) -> int:
+def leading_zeros_32(value: int) -> int:
     """Return the leading zeros of a positive 32-bit number."""
     count = 0
     while value < (1 << 31):
@@ -82,30 +84,101 @@ def softmax_rows(
     out_bits: int,
     zero_point: int,
     qmax: int,
+    first_visible: int,
+    queries: int,
     out: Codes,
 ) -> None:
     """Write softmax of each row of `x` (rows, classes) in units of 2**-out_bits.
 
-    The caller bounds the classes so that the sum stays below 2**31 (see `MAX_CLASSES`).
+    The caller bounds the classes so that the sum stays below 2**31 (see `MAX_CLASSES`). Row r sees
+    its first `first_visible + r % queries` columns; the others get the code of 0.
     """
     for row in range(x.shape[0]):
+        visible = first_visible + row % queries
+        out[row, visible:] = zero_point
         largest = widen(x[row, 0])
-        for i in range(x.shape[1]):
+        for i in range(visible):
             largest = max(largest, widen(x[row, i]))
         total = 0
-        for i in range(x.shape[1]):
+        for i in range(visible):
             difference = widen(x[row, i]) - largest
             if difference >= smallest_difference:
                 scaled = doubling_high_multiply(difference << left_shift, multiplier)
                 total += rounding_shift(exp_on_negative(scaled), _SUM_BITS)
-        zeros = _leading_zeros_32(total)
+        zeros = leading_zeros_32(total)
         inverse = _reciprocal((total << zeros) - (1 << 31))
         shift = (_SUM_BITS - zeros) + 31 - out_bits
-        for i in range(x.shape[1]):
+        for i in range(visible):
             difference = widen(x[row, i]) - largest
             code = 0
             if difference >= smallest_difference:
                 scaled = doubling_high_multiply(difference << left_shift, multiplier)
                 exponential = exp_on_negative(scaled)
                 code = rounding_shift(doubling_high_multiply(inverse, exponential), shift)
+            out[row, i] = min(code + zero_point, qmax)
+
+
+@jit
+def softmax_by_reciprocal(
+    x: Codes,
+    exponentials: Codes,
+    numerator: int,
+    largest_sum: int,
+    right_shift: int,
+    zero_point: int,
+    qmax: int,
+    first_visible: int,
+    queries: int,
+    out: Codes,
+) -> None:
+    """Write e * floor(numerator / sum(e)) >> right_shift for each row of `x` (rows, classes).
+
+    `exponentials[-1 - d]` belongs to a code that is d below its row's largest; the sum saturates
+    at `largest_sum`. Row r sees its first `first_visible + r % queries` columns, the others get
+    the code of 0. Source: IntSoftmax of I-BERT and of I-ViT.
+    """
+    zero_difference = exponentials.size - 1
+    for row in range(x.shape[0]):
+        visible = first_visible + row % queries
+        out[row, visible:] = zero_point
+        largest = widen(x[row, 0])
+        for i in range(visible):
+            largest = max(largest, widen(x[row, i]))
+        total = 0
+        for i in range(visible):
+            total += exponentials[zero_difference + widen(x[row, i]) - largest]
+        factor = numerator // min(total, largest_sum)
+        for i in range(visible):
+            exponential = exponentials[zero_difference + widen(x[row, i]) - largest]
+            out[row, i] = min(((exponential * factor) >> right_shift) + zero_point, qmax)
+
+
+@jit
+def softmax_by_division(
+    x: Codes,
+    exponentials: Codes,
+    out_bits: int,
+    zero_point: int,
+    qmax: int,
+    first_visible: int,
+    queries: int,
+    out: Codes,
+) -> None:
+    """Write e * 2**out_bits / sum(e), halves up, for each row of `x` (rows, classes).
+
+    Arguments as for `softmax_by_reciprocal`.
+    """
+    zero_difference = exponentials.size - 1
+    for row in range(x.shape[0]):
+        visible = first_visible + row % queries
+        out[row, visible:] = zero_point
+        largest = widen(x[row, 0])
+        for i in range(visible):
+            largest = max(largest, widen(x[row, i]))
+        total = 0
+        for i in range(visible):
+            total += exponentials[zero_difference + widen(x[row, i]) - largest]
+        for i in range(visible):
+            exponential = exponentials[zero_difference + widen(x[row, i]) - largest]
+            code = ((exponential << (out_bits + 1)) + total) // (2 * total)
             out[row, i] = min(code + zero_point, qmax)

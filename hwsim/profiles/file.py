@@ -66,6 +66,11 @@ class Row(Table):
         accumulator_bits: Signed width of the accumulator.
         overflow: What the accumulator does beyond it.
         table: Output codes by input code, smallest first, under method = "table".
+        segments: Lines of the exponential under method = "piecewise".
+        equal_segments: Whether these have one width instead of one error.
+        fraction_bits: Fraction bits of the exponential of a softmax, n of ShiftGELU.
+        guard_bits: Fraction bits of a line's sum beyond those of the result.
+        left_shift: Bits that method = "shifted" gains before a common scale.
     """
 
     operators: Annotated[list[Text], Field(min_length=1)]
@@ -82,6 +87,11 @@ class Row(Table):
     accumulator_bits: int | None = None
     overflow: Text | None = None
     table: list[int] | None = None
+    segments: int | None = None
+    equal_segments: bool | None = None
+    fraction_bits: int | None = None
+    guard_bits: int | None = None
+    left_shift: int | None = None
 
 
 class ProfileFile(Table):
@@ -186,6 +196,11 @@ def _rule(row: Row, base: OperatorRule | None) -> OperatorRule:
         else row.accumulator_bits,
         overflow=_member(Overflow, row.overflow, "overflow") if row.overflow else start.overflow,
         table=table if row.table is None else tuple(row.table),
+        segments=start.segments if row.segments is None else row.segments,
+        equal_segments=start.equal_segments if row.equal_segments is None else row.equal_segments,
+        fraction_bits=start.fraction_bits if row.fraction_bits is None else row.fraction_bits,
+        guard_bits=start.guard_bits if row.guard_bits is None else row.guard_bits,
+        left_shift=start.left_shift if row.left_shift is None else row.left_shift,
     )
 
 

@@ -8,7 +8,7 @@ from hwsim.profile import OperatorRule
 Rows = dict[tuple[Op, int], OperatorRule]
 
 LINEAR = (Op.CONV_2D, Op.DEPTHWISE_CONV_2D, Op.FULLY_CONNECTED, Op.MATMUL)
-CLAMPS = (Op.RELU, Op.RELU6, Op.RELU_N1_TO_1)
+CLAMPS = (Op.RELU, Op.RELU6, Op.RELU_N1_TO_1, Op.CLIP)
 
 
 def rows(ops: Iterable[Op], rule: OperatorRule, *widths: int) -> Rows:
