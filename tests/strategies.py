@@ -809,15 +809,34 @@ def wide(draw: Draw, builtin: str, narrow: str = "int8") -> Case:
     out_shape: tuple[int, ...] = (rows, outputs)
     axis, products = 0, depth
     if builtin != "FULLY_CONNECTED":
-        options |= {"padding": "SAME", "strideH": draw.integer(1, 2), "strideW": 1}
-        in_shape = (1, rows, 3, depth)
-        out_h = output_size(rows, 2, options["strideH"], 1, "SAME")
-        weight_shape, products = (outputs, 2, 2, depth), 4 * depth
+        padding = draw.choice(PADDINGS)
+        kernel, stride, dilation = (
+            [draw.integer(1, most) for _ in range(2)] for most in (3, 3, draw.choice([1, 3]))
+        )
+        size, out_size = [], []
+        for k, s, d in zip(kernel, stride, dilation, strict=True):
+            least = 1 if padding == "SAME" else (k - 1) * d + 1
+            size.append(draw.integer(least, least + 5))
+            out_size.append(output_size(size[-1], k, s, d, padding))
+        options |= {
+            "padding": padding,
+            "strideH": stride[0],
+            "strideW": stride[1],
+            "dilationHFactor": dilation[0],
+            "dilationWFactor": dilation[1],
+        }
+        in_shape = (draw.integer(1, 2), *size, depth)
+        area = kernel[0] * kernel[1]
         if builtin == "DEPTHWISE_CONV_2D":
-            outputs, axis, products = depth, 3, 4
-            weight_shape = (1, 2, 2, outputs)
-            options["depthMultiplier"] = 1
-        out_shape = (1, out_h, 3, outputs)
+            multiplier = draw.integer(1, 3)
+            outputs, axis, products = depth * multiplier, 3, area
+            weight_shape = (1, *kernel, outputs)
+            options["depthMultiplier"] = multiplier
+        else:
+            groups = draw.choice([1, 1, *(g for g in range(1, depth + 1) if depth % g == 0)])
+            outputs = groups * draw.integer(1, max(1, 17 // groups))
+            weight_shape, products = (outputs, *kernel, depth // groups), area * depth // groups
+        out_shape = (in_shape[0], *out_size, outputs)
     count = outputs if draw.flip() else 1
     weight_scale = tuple(draw.scale(1e-3, 1e-1) for _ in range(count))
     ifmap = Tensor("ifmap", in_shape, "int16", (in_scale,))
@@ -831,11 +850,16 @@ def wide(draw: Draw, builtin: str, narrow: str = "int8") -> Case:
     if kind != "none":
         bias_scale = tuple(f32_mul(in_scale, scale) for scale in ins[1].scale)
         reach = int(spread) + 1
+        if draw.integer(0, 4) == 0:
+            reach = 2**30 - 1 if kind == "int32" else 2 ** draw.choice([31, 40, 46])
+            spread = max(spread, reach / 8)
         bias = rng.integers(-reach, reach + 1, outputs)
         ins.append(Tensor("bias", (outputs,), kind, bias_scale, data=bias))
         if kind == "int32":
             options["quantizedBiasType"] = 2  # TensorType.INT32
-    multiplier = 9000 / max(spread, 1.0) * 2.0 ** draw.uniform(-3, 1)
+    # Results fit 32 bits, and shifts to the left the 7 that LiteRT allows.
+    factor = draw.choice([0, 0, 0, 0, -7, -14, 5])
+    multiplier = min(9000 / max(spread, 1.0) * 2.0 ** (factor + draw.uniform(-3, 1)), 60.0)
     scale = scale_for(draw, in_scale * max(ins[1].scale), multiplier)
     return single(builtin, ins, [Tensor("ofmap", out_shape, "int16", (scale,))], feed, **options)
 
