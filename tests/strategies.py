@@ -594,6 +594,19 @@ def movement(draw: Draw, builtin: str, dtypes: Sequence[str] = DTYPES) -> Case:
             outs = [same_as(x, f"out{i}", part) for i, part in enumerate(parts)]
             feed = {"x": codes(rng, shape, dtype, "random", 0)}
             return single(builtin, ins, outs, feed, numSplits=len(sizes))
+        case "PACK":
+            axis = draw.integer(0, rank)
+            parts = [same_as(x, f"x{i}", shape) for i in range(draw.integer(1, 4))]
+            feed = {part.name: codes(rng, shape, dtype, "random", 0) for part in parts}
+            out = same_as(x, "out", (*shape[:axis], len(parts), *shape[axis:]))
+            stored = axis - rank - 1 if draw.flip() else axis
+            return single(builtin, parts, [out], feed, axis=stored, valuesCount=len(parts))
+        case "UNPACK":
+            axis = draw.integer(0, rank - 1)
+            rest = (*shape[:axis], *shape[axis + 1 :])
+            outs = [same_as(x, f"out{i}", rest) for i in range(shape[axis])]
+            stored = axis - rank if draw.flip() else axis
+            return single(builtin, [x], outs, feed, axis=stored, num=shape[axis])
         case "GATHER" | "EMBEDDING_LOOKUP":
             axis = draw.integer(0, rank - 1) if builtin == "GATHER" else 0
             ranks = draw.integer(1, 2) if builtin == "GATHER" else 1
@@ -935,6 +948,10 @@ GENERATORS: dict[str, Callable[[Draw], Case]] = {
     "DEQUANTIZE_INT16": lambda draw: dequantize(draw, INT16),
     "EXPAND_DIMS": lambda draw: movement(draw, "EXPAND_DIMS"),
     "SPLIT_V": lambda draw: movement(draw, "SPLIT_V"),
+    "PACK": lambda draw: movement(draw, "PACK"),
+    "UNPACK": lambda draw: movement(draw, "UNPACK"),
+    "PACK_INT16": lambda draw: movement(draw, "PACK", INT16),
+    "UNPACK_INT16": lambda draw: movement(draw, "UNPACK", INT16),
     "GATHER": lambda draw: movement(draw, "GATHER"),
     "EMBEDDING_LOOKUP": lambda draw: movement(draw, "EMBEDDING_LOOKUP", INT8),
     "PAD_INT16": lambda draw: movement(draw, "PAD", INT16),

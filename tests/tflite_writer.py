@@ -33,6 +33,7 @@ OPTIONS = {
     "MEAN": "Reducer",
     "MINIMUM": "MaximumMinimum",
     "MUL": "Mul",
+    "PACK": "Pack",
     "PAD": "Pad",
     "PADV2": "PadV2",
     "QUANTIZE": "Quantize",
@@ -52,6 +53,7 @@ OPTIONS = {
     "TANH": None,
     "TRANSPOSE": "Transpose",
     "TRANSPOSE_CONV": "TransposeConv",
+    "UNPACK": "Unpack",
 }
 
 
