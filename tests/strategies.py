@@ -284,7 +284,7 @@ def accumulating(draw: Draw, builtin: str, narrow: str = "") -> Case:
             narrow or dtype,
             tuple(weight_scale.tolist()),
             (z_w,) * count,
-            axis,
+            axis if per_channel else 0,  # XNNPACK leaves a uint8 DEPTHWISE_CONV_2D with another
             weights,
         ),
     ]

@@ -14,10 +14,9 @@ from hwsim.ops import Op
 from hwsim.profile import Method, NumericProfile, OperatorRule, Requant
 from hwsim.profiles import PROFILES
 from hwsim.quantizer import quantize
-from tests.float_graphs import samples
 from tests.oracle import hawq, transformers
 from tests.test_hawq_engine import codes
-from tests.transformer_graphs import NETWORKS
+from tests.transformer_graphs import NETWORKS, feed_of
 
 
 def with_softmax(name: str, rule: OperatorRule) -> NumericProfile:
@@ -50,8 +49,15 @@ def graphs() -> dict[str, tuple[Graph, Any]]:
     made = {}
     for name, make in NETWORKS.items():
         graph = make()
-        made[name] = (graph, hwsim.calibrate(graph, samples(graph, 16, 0)))
+        made[name] = (graph, hwsim.calibrate(graph, feed_of(graph, 64, 0)))
     return made
+
+
+def feed_codes(integer: Graph, count: int) -> dict[str, np.ndarray]:
+    """Return words, or random codes with the extremes among them."""
+    if integer.inputs[0].quant is None:
+        return feed_of(integer, count, 1)
+    return codes(integer, count, 1)
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -60,7 +66,7 @@ def test_engine_equals_oracle(network: str, case: str, graphs: Any) -> None:
     graph, ranges = graphs[network]
     profile, kind = CASES[case]
     integer = quantize(graph, ranges, 8, profile=profile)
-    feed = codes(integer, 3, 1)
+    feed = feed_codes(integer, 3)
     made = execute(integer, profile, feed, keep_all=True)
     for entry in range(3):
         single = {name: array[entry : entry + 1] for name, array in feed.items()}
