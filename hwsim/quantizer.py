@@ -25,7 +25,8 @@ from hwsim.norm import FRACTION_BITS, RECIPROCAL_BITS
 from hwsim.ops import Op
 from hwsim.partition import WIDE_BITS, Bits, Partition, partition, selection_of
 from hwsim.profile import Method, NumericProfile
-from hwsim.profiles import HAWQ, find_profile
+from hwsim.profiles import find_profile
+from hwsim.profiles.dyadic import HAWQ
 from hwsim.quant import (
     INT32,
     IntType,

@@ -1,6 +1,7 @@
 """Lowering of GELU: by table, by I-BERT's polynomial or by I-ViT's shifts."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -52,7 +53,7 @@ def _by_polynomial(site: Site) -> Step:
         np.array([getattr(parabola, name) for parabola in parabolas], np.int64)
         for name in ("knee", "height", "one")
     )
-    x_zero = np.int64(x.quant.zero_point[0])
+    x_zero: Any = np.int64(x.quant.zero_point[0])
     channels = out.shape[-1] if out.shape else 1
 
     def step(arrays: Sequence[Array]) -> tuple[Array, ...]:
