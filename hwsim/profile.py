@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 MULTIPLIER_BITS = (2, 31)
 RIGHT_SHIFTS = (-30, 31)
 ACCUMULATOR_BITS = (2, 64)
+PRODUCT_BITS = 64  # an accumulator times its multiplier, in int64
 EXPONENTIAL_FIELDS = MappingProxyType(
     {"segments": (1, 64), "fraction_bits": (4, 30), "guard_bits": (0, 16)}
 )
@@ -279,6 +280,11 @@ class OperatorRule:
         if not low <= self.accumulator_bits <= high:
             raise GraphError(
                 f"accumulator_bits must be in [{low}, {high}], not {self.accumulator_bits}"
+            )
+        if free and self.accumulator_bits + self.multiplier_bits > PRODUCT_BITS:
+            raise GraphError(
+                f"accumulator_bits and multiplier_bits must add to at most {PRODUCT_BITS}, "
+                f"not {self.accumulator_bits} and {self.multiplier_bits}"
             )
         for name, (low, high) in EXPONENTIAL_FIELDS.items():
             if not low <= getattr(self, name) <= high:

@@ -51,6 +51,7 @@ from .scaling import (
 from .sigmoid import Sigmoid
 
 _RSQRT_FRACTION_BITS = 20
+_BEYOND_CODES = float(1 << 31)
 
 
 def _flat(array: Array, shape: tuple[int, ...]) -> Array:
@@ -427,11 +428,21 @@ def _logistic(x: float) -> float:
 
 
 def _gelu(x: float) -> float:
-    return 0.5 * x * (1.0 + math.erf(x / math.sqrt(2.0)))
+    """Return x / 2 * erfc(-x / sqrt(2)), each step rounded to float32.
+
+    Source: GeluTransform, tensorflow/lite/kernels/internal/reference/gelu.h.
+    """
+    real = np.float32(x)
+    tail = np.float32(math.erfc(float(real * np.float32(-math.sqrt(0.5)))))
+    return float(np.float32(0.5) * real * tail)
 
 
 def _gelu_tanh(x: float) -> float:
-    return 0.5 * x * (1.0 + math.tanh(math.sqrt(2.0 / math.pi) * (x + 0.044715 * x**3)))
+    """Return the tanh form, each step rounded to float32."""
+    real, one = np.float32(x), np.float32(1)
+    cube = np.float32(0.044715) * real * real * real
+    argument = np.float32(math.sqrt(2.0 / math.pi)) * (real + cube)
+    return float(np.float32(0.5) * real * (one + np.float32(math.tanh(float(argument)))))
 
 
 def _silu(x: float) -> float:
@@ -570,6 +581,7 @@ def _scaled_function(site: Site) -> Callable[[int], int]:
 
     def scaled(centered: int) -> int:
         real = function(float32_product(in_scale, centered))
-        return half_away(float32_product(real, inverse))
+        # A table saturates; what float32 cannot hold lies beyond every code.
+        return half_away(min(float32_product(real, inverse), _BEYOND_CODES))
 
     return scaled
