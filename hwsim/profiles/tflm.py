@@ -1,4 +1,4 @@
-"""TFLite Micro's reference kernels, int8."""
+"""TFLite Micro's reference kernels: int8, and int16 activations where they were measured."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -19,7 +19,12 @@ from hwsim.quant import INT8, Rounding
 
 _AS_REFERENCE = (
     Op.CONV_2D, Op.DEPTHWISE_CONV_2D, Op.ADD, Op.SUB, Op.QUANTIZE, Op.CONCATENATION,
-    Op.AVERAGE_POOL_2D, Op.MAX_POOL_2D, Op.MEAN, Op.SOFTMAX, Op.HARD_SWISH,
+    Op.AVERAGE_POOL_2D, Op.MAX_POOL_2D, Op.MEAN, Op.SOFTMAX, Op.HARD_SWISH, Op.TRANSPOSE_CONV,
+    Op.SQUARED_DIFFERENCE, Op.RSQRT,
+)  # fmt: skip
+_AS_REFERENCE_16 = (
+    Op.CONV_2D, Op.DEPTHWISE_CONV_2D, Op.TRANSPOSE_CONV, Op.QUANTIZE, Op.AVERAGE_POOL_2D,
+    Op.MAX_POOL_2D, Op.MEAN, Op.CONCATENATION,
 )  # fmt: skip
 # TFLite Micro quantizes uint8 and int8 codes into each other and moves them, but computes on int8.
 _ANY_CODES = (Op.QUANTIZE,)
@@ -36,6 +41,14 @@ def _unscaled(graph: Graph, node: Node) -> bool:
 
 def _limited(rule: OperatorRule, says: str, holds: Callable[[Graph, Node], bool]) -> OperatorRule:
     return replace(rule, condition=Condition(says, holds))
+
+
+def _wide_rows() -> Rows:
+    """Rows of int16 activations that part from the reference."""
+    reference = TFLITE_REF.rules
+    return rows((Op.FULLY_CONNECTED,), reference[Op.CONV_2D, 16], 16) | rows(
+        (Op.MUL,), OperatorRule(Requant.DOUBLE_ROUNDING), 16
+    )
 
 
 def _rows() -> Rows:
