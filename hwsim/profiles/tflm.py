@@ -44,11 +44,10 @@ def _limited(rule: OperatorRule, says: str, holds: Callable[[Graph, Node], bool]
 
 
 def _wide_rows() -> Rows:
-    """Rows of int16 activations that part from the reference."""
+    """Rows of int16 activations; FULLY_CONNECTED rounds like a convolution."""
     reference = TFLITE_REF.rules
-    return rows((Op.FULLY_CONNECTED,), reference[Op.CONV_2D, 16], 16) | rows(
-        (Op.MUL,), OperatorRule(Requant.DOUBLE_ROUNDING), 16
-    )
+    linear = rows((Op.FULLY_CONNECTED,), reference[Op.CONV_2D, 16], 16)
+    return linear | chosen(reference, _AS_REFERENCE_16, 16)
 
 
 def _rows() -> Rows:
@@ -64,7 +63,7 @@ def _rows() -> Rows:
     # RELU6 clamps codes and never rescales them.
     clamped = "input must be int8 with the parameters of the output"
     made[Op.RELU6, 8] = _limited(double, clamped, _unscaled)
-    return made | _recurrent()
+    return made | _wide_rows() | _recurrent()
 
 
 def _recurrent() -> Rows:
