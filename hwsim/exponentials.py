@@ -53,10 +53,8 @@ class Exponential:
     def errors(self) -> NDArray[np.float64]:
         """|code - exp| at every argument up to 0, as reals."""
         arguments = self.scale * np.arange(self.first, 1)
-        found: NDArray[np.float64] = np.abs(
-            self.codes[: len(arguments)] * self.unit - np.exp(arguments)
-        )
-        return found
+        errors: NDArray[np.float64] = self.codes[: len(arguments)] * self.unit - np.exp(arguments)
+        return np.abs(errors)
 
 
 def softmax_exponential(rule: OperatorRule, scale: float, span: int) -> Exponential:

@@ -50,8 +50,10 @@ OPTIONS = {
     "SQUEEZE": "Squeeze",
     "STRIDED_SLICE": "StridedSlice",
     "SUB": "Sub",
+    "SVDF": "SVDF",
     "TANH": None,
     "TRANSPOSE": "Transpose",
+    "UNIDIRECTIONAL_SEQUENCE_LSTM": "UnidirectionalSequenceLSTM",
     "TRANSPOSE_CONV": "TransposeConv",
     "UNPACK": "Unpack",
 }
@@ -74,7 +76,7 @@ class Tensor:
     """One tensor; constant where `data` is given, float or index tensor where `scale` is empty.
 
     `scale` and `zero_point` have one entry, or one per channel of `axis`. Scales are rounded to
-    float32 here, so that an oracle sees what the file holds.
+    float32 here, so that an oracle sees what the file holds. A variable keeps a state between runs.
     """
 
     name: str
@@ -84,6 +86,7 @@ class Tensor:
     zero_point: tuple[int, ...] = ()
     axis: int = 0
     data: np.ndarray | None = None
+    variable: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "shape", tuple(int(size) for size in self.shape))
@@ -156,6 +159,7 @@ def write(
         packed.name = tensor.name
         packed.shape = list(tensor.shape)
         packed.hasRank = True
+        packed.isVariable = tensor.variable
         packed.type = getattr(schema.TensorType, tensor.dtype.upper())
         if tensor.data is None:
             packed.buffer = 0

@@ -17,6 +17,7 @@ from hwsim.errors import (
 )
 from hwsim.formats.flatbuffer import Buffer, Record
 from hwsim.formats.tflite_ops import READERS, Operator, Tensor
+from hwsim.formats.tflite_recurrent import RECURRENT_READERS
 from hwsim.formats.tflite_schema import (
     BUILTIN_NAMES,
     TENSOR_TYPES,
@@ -34,6 +35,7 @@ from hwsim.shapes import MAX_AXES, MAX_ELEMENTS
 
 IDENTIFIER = b"TFL3"
 _VERSION = 3
+_READERS = {**READERS, **RECURRENT_READERS}
 
 _TYPES: Mapping[str, DType] = {
     "FLOAT32": FLOAT32,
@@ -266,10 +268,10 @@ def _read_operators(
         code, custom = codes[opcode]
         known = 0 <= code < len(BUILTIN_NAMES)
         name = BUILTIN_NAMES[code] if known else f"builtin {code}"
-        if name not in READERS:
+        if name not in _READERS:
             kind = f"CUSTOM ({shown(custom)})" if name == "CUSTOM" else name
             raise UnsupportedOperatorError(
-                f"{buffer.name}: operator {index} must be one of {', '.join(sorted(READERS))}, "
+                f"{buffer.name}: operator {index} must be one of {', '.join(sorted(_READERS))}, "
                 f"not {kind}"
             )
         operators.append(
@@ -296,7 +298,7 @@ def _pick(
 def _translate(buffer: Buffer, operator: Operator) -> tuple[list[Node], list[Value]]:
     place = f"{buffer.name}: operator {operator.index} ({operator.kind})"
     try:
-        return READERS[operator.kind](operator)
+        return _READERS[operator.kind](operator)
     except HwsimError as error:
         if str(error).startswith(buffer.name):
             raise

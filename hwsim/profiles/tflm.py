@@ -12,6 +12,7 @@ from hwsim.profile import (
     OperatorRule,
     Requant,
 )
+from hwsim.profiles.cmsis import CMSIS_NN
 from hwsim.profiles.litert import TFLITE_REF
 from hwsim.profiles.rows import Rows, chosen, rows
 from hwsim.quant import INT8, Rounding
@@ -50,7 +51,14 @@ def _rows() -> Rows:
     # RELU6 clamps codes and never rescales them.
     clamped = "input must be int8 with the parameters of the output"
     made[Op.RELU6, 8] = _limited(double, clamped, _unscaled)
-    return made
+    return made | _recurrent()
+
+
+def _recurrent() -> Rows:
+    """Rows of LSTM and SVDF, equal to CMSIS-NN's; the gates' products are int16 MULs."""
+    return chosen(CMSIS_NN.rules, (Op.LSTM, Op.SVDF), 8) | chosen(
+        CMSIS_NN.rules, (Op.LSTM, Op.MUL), 16
+    )
 
 
 TFLM = NumericProfile(
