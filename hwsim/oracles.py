@@ -5,8 +5,9 @@ import importlib.util
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,8 @@ from hwsim.graph import Graph
 
 TFLITE_MICRO = "tflite_micro"
 LITERT_KERNELS = {"litert_ref": "reference", "litert": "default"}
+
+Runtime = Callable[[Graph, Mapping[str, NDArray[Any]], Sequence[str]], dict[str, NDArray[Any]]]
 
 
 def run_litert(
@@ -139,3 +142,18 @@ def _require(module: str, against: str, package: str) -> None:
         raise OracleError(
             f"{against}: {package} must be installed; pip install 'hwsim[oracle]' brings it"
         )
+
+
+def _litert_side(kernels: str) -> Runtime:
+    return lambda graph, inputs, names: run_litert(graph, inputs, kernels, names)
+
+
+# What `validate` can run besides our own engines: graph, inputs and wanted values -> those that
+# the runtime shows, by name.
+RUNTIMES: Mapping[str, Runtime] = MappingProxyType(
+    {
+        **{name: _litert_side(name) for name in LITERT_KERNELS},
+        TFLITE_MICRO: run_tflite_micro,
+        "onnxruntime": lambda graph, inputs, names: run_onnxruntime(graph, inputs),
+    }
+)

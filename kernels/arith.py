@@ -169,11 +169,11 @@ def scale_wide(acc: int, scaling: Scaling, channel: int) -> int:
 
     The product of up to 93 bits is held in two limbs, high * 2**31 + low.
     """
-    multiplier = scaling.multiplier[channel]
+    multiplier = int(scaling.multiplier[channel])
     low = (acc & _LIMB) * multiplier
     high = (acc >> 31) * multiplier + (low >> 31)
     low &= _LIMB
-    shift = scaling.right_shift[channel]
+    shift = int(scaling.right_shift[channel])
     whole = high >> shift
     rest = high - (whole << shift)
     half = (1 << shift) >> 1  # of the high limb; a shift of 0 has its half in the low one

@@ -337,8 +337,14 @@ class Scratch:
 
     def __init__(self, channels: int, bits: int) -> None:
         """Make none yet."""
-        self._shape, self._dtype = (channels,), np.int32 if bits <= 32 else np.int64
+        self._shape = (channels,)
+        self._dtype: type[np.signedinteger] = np.int32 if bits <= 32 else np.int64
         self._free: list[NDArray[np.signedinteger]] = []
+
+    @property
+    def kind(self) -> tuple[tuple[int, ...], type[np.signedinteger]]:
+        """Shape and type of the accumulators."""
+        return self._shape, self._dtype
 
     def take(self) -> NDArray[np.signedinteger]:
         """Return accumulators that nobody else holds; what they hold is undefined."""

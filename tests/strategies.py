@@ -594,6 +594,19 @@ def movement(draw: Draw, builtin: str, dtypes: Sequence[str] = DTYPES) -> Case:
             outs = [same_as(x, f"out{i}", part) for i, part in enumerate(parts)]
             feed = {"x": codes(rng, shape, dtype, "random", 0)}
             return single(builtin, ins, outs, feed, numSplits=len(sizes))
+        case "PACK":
+            axis = draw.integer(0, rank)
+            parts = [same_as(x, f"x{i}", shape) for i in range(draw.integer(1, 4))]
+            feed = {part.name: codes(rng, shape, dtype, "random", 0) for part in parts}
+            out = same_as(x, "out", (*shape[:axis], len(parts), *shape[axis:]))
+            stored = axis - rank - 1 if draw.flip() else axis
+            return single(builtin, parts, [out], feed, axis=stored, valuesCount=len(parts))
+        case "UNPACK":
+            axis = draw.integer(0, rank - 1)
+            rest = (*shape[:axis], *shape[axis + 1 :])
+            outs = [same_as(x, f"out{i}", rest) for i in range(shape[axis])]
+            stored = axis - rank if draw.flip() else axis
+            return single(builtin, [x], outs, feed, axis=stored, num=shape[axis])
         case "GATHER" | "EMBEDDING_LOOKUP":
             axis = draw.integer(0, rank - 1) if builtin == "GATHER" else 0
             ranks = draw.integer(1, 2) if builtin == "GATHER" else 1
@@ -809,15 +822,34 @@ def wide(draw: Draw, builtin: str, narrow: str = "int8") -> Case:
     out_shape: tuple[int, ...] = (rows, outputs)
     axis, products = 0, depth
     if builtin != "FULLY_CONNECTED":
-        options |= {"padding": "SAME", "strideH": draw.integer(1, 2), "strideW": 1}
-        in_shape = (1, rows, 3, depth)
-        out_h = output_size(rows, 2, options["strideH"], 1, "SAME")
-        weight_shape, products = (outputs, 2, 2, depth), 4 * depth
+        padding = draw.choice(PADDINGS)
+        kernel, stride, dilation = (
+            [draw.integer(1, most) for _ in range(2)] for most in (3, 3, draw.choice([1, 3]))
+        )
+        size, out_size = [], []
+        for k, s, d in zip(kernel, stride, dilation, strict=True):
+            least = 1 if padding == "SAME" else (k - 1) * d + 1
+            size.append(draw.integer(least, least + 5))
+            out_size.append(output_size(size[-1], k, s, d, padding))
+        options |= {
+            "padding": padding,
+            "strideH": stride[0],
+            "strideW": stride[1],
+            "dilationHFactor": dilation[0],
+            "dilationWFactor": dilation[1],
+        }
+        in_shape = (draw.integer(1, 2), *size, depth)
+        area = kernel[0] * kernel[1]
         if builtin == "DEPTHWISE_CONV_2D":
-            outputs, axis, products = depth, 3, 4
-            weight_shape = (1, 2, 2, outputs)
-            options["depthMultiplier"] = 1
-        out_shape = (1, out_h, 3, outputs)
+            multiplier = draw.integer(1, 3)
+            outputs, axis, products = depth * multiplier, 3, area
+            weight_shape = (1, *kernel, outputs)
+            options["depthMultiplier"] = multiplier
+        else:
+            groups = draw.choice([1, 1, *(g for g in range(1, depth + 1) if depth % g == 0)])
+            outputs = groups * draw.integer(1, max(1, 17 // groups))
+            weight_shape, products = (outputs, *kernel, depth // groups), area * depth // groups
+        out_shape = (in_shape[0], *out_size, outputs)
     count = outputs if draw.flip() else 1
     weight_scale = tuple(draw.scale(1e-3, 1e-1) for _ in range(count))
     ifmap = Tensor("ifmap", in_shape, "int16", (in_scale,))
@@ -831,11 +863,16 @@ def wide(draw: Draw, builtin: str, narrow: str = "int8") -> Case:
     if kind != "none":
         bias_scale = tuple(f32_mul(in_scale, scale) for scale in ins[1].scale)
         reach = int(spread) + 1
+        if draw.integer(0, 4) == 0:
+            reach = 2**30 - 1 if kind == "int32" else 2 ** draw.choice([31, 40, 46])
+            spread = max(spread, reach / 8)
         bias = rng.integers(-reach, reach + 1, outputs)
         ins.append(Tensor("bias", (outputs,), kind, bias_scale, data=bias))
         if kind == "int32":
             options["quantizedBiasType"] = 2  # TensorType.INT32
-    multiplier = 9000 / max(spread, 1.0) * 2.0 ** draw.uniform(-3, 1)
+    # Results fit 32 bits, and shifts to the left the 7 that LiteRT allows.
+    factor = draw.choice([0, 0, 0, 0, -7, -14, 5])
+    multiplier = min(9000 / max(spread, 1.0) * 2.0 ** (factor + draw.uniform(-3, 1)), 60.0)
     scale = scale_for(draw, in_scale * max(ins[1].scale), multiplier)
     return single(builtin, ins, [Tensor("ofmap", out_shape, "int16", (scale,))], feed, **options)
 
@@ -911,6 +948,10 @@ GENERATORS: dict[str, Callable[[Draw], Case]] = {
     "DEQUANTIZE_INT16": lambda draw: dequantize(draw, INT16),
     "EXPAND_DIMS": lambda draw: movement(draw, "EXPAND_DIMS"),
     "SPLIT_V": lambda draw: movement(draw, "SPLIT_V"),
+    "PACK": lambda draw: movement(draw, "PACK"),
+    "UNPACK": lambda draw: movement(draw, "UNPACK"),
+    "PACK_INT16": lambda draw: movement(draw, "PACK", INT16),
+    "UNPACK_INT16": lambda draw: movement(draw, "UNPACK", INT16),
     "GATHER": lambda draw: movement(draw, "GATHER"),
     "EMBEDDING_LOOKUP": lambda draw: movement(draw, "EMBEDDING_LOOKUP", INT8),
     "PAD_INT16": lambda draw: movement(draw, "PAD", INT16),

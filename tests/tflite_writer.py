@@ -33,6 +33,7 @@ OPTIONS = {
     "MEAN": "Reducer",
     "MINIMUM": "MaximumMinimum",
     "MUL": "Mul",
+    "PACK": "Pack",
     "PAD": "Pad",
     "PADV2": "PadV2",
     "QUANTIZE": "Quantize",
@@ -54,6 +55,7 @@ OPTIONS = {
     "TRANSPOSE": "Transpose",
     "UNIDIRECTIONAL_SEQUENCE_LSTM": "UnidirectionalSequenceLSTM",
     "TRANSPOSE_CONV": "TransposeConv",
+    "UNPACK": "Unpack",
 }
 
 

@@ -387,6 +387,44 @@ def _concatenation(operator: Operator) -> Made:
     return _node(operator, Op.CONCATENATION, attrs, tuple(value.name for value in values))
 
 
+def _pack(operator: Operator) -> Made:
+    """PACK: parts get the new axis by a reshape, then are joined along it."""
+    parts = [operator.value(i, "part") for i in range(len(operator.inputs))]
+    out = operator.out()
+    if not parts or any(part.shape != parts[0].shape for part in parts):
+        raise FormatError("inputs must be 1 or more of one shape")
+    (axis,) = _axes((operator.option(1, "int32", 0),), len(parts[0].shape) + 1)
+    shape = (*parts[0].shape[:axis], 1, *parts[0].shape[axis:])
+    grown = [
+        replace(part, name=f"{out.name}/part_{i}", shape=shape, quant=out.quant, data=None)
+        for i, part in enumerate(parts)
+    ]
+    nodes = [
+        Node(new.name, Op.RESHAPE, (part.name,), (new.name,), ReshapeAttrs(shape))
+        for part, new in zip(parts, grown, strict=True)
+    ]
+    names = tuple(value.name for value in grown)
+    nodes.append(Node(out.name, Op.CONCATENATION, names, (out.name,), ConcatAttrs(axis)))
+    return nodes, grown
+
+
+def _unpack(operator: Operator) -> Made:
+    """UNPACK: a split into pieces of one, then reshapes that drop the axis."""
+    x = operator.value(0, "input")
+    (axis,) = _axes((operator.option(1, "int32", 0),), len(x.shape))
+    outputs = [operator.out(i) for i in range(len(operator.outputs))]
+    shape = (*x.shape[:axis], 1, *x.shape[axis + 1 :])
+    pieces = [replace(out, name=f"{out.name}/piece", shape=shape, data=None) for out in outputs]
+    names = tuple(piece.name for piece in pieces)
+    attrs = SplitAttrs(axis, (1,) * len(pieces))
+    nodes = [Node(f"{x.name}/pieces", Op.SPLIT, (x.name,), names, attrs)]
+    nodes += [
+        Node(out.name, Op.RESHAPE, (piece.name,), (out.name,), ReshapeAttrs(out.shape))
+        for piece, out in zip(pieces, outputs, strict=True)
+    ]
+    return nodes, pieces
+
+
 def _strided_slice(operator: Operator) -> Made:
     x = operator.value(0, "input")
     rank = len(x.shape)
@@ -500,6 +538,8 @@ READERS: Mapping[str, Reader] = MappingProxyType(
         "PAD": _pad,
         "PADV2": _pad,
         "CONCATENATION": _concatenation,
+        "PACK": _pack,
+        "UNPACK": _unpack,
         "STRIDED_SLICE": _strided_slice,
         "SLICE": _slice,
         "SPLIT": _split,

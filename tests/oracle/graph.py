@@ -250,6 +250,11 @@ def evaluate(
             result = table.hard_swish(x, **unary)
         case "RESHAPE" | "SQUEEZE" | "EXPAND_DIMS":
             result = x.reshape(out.shape)
+        case "PACK":
+            result = np.stack([part for part in args if part is not None], options["axis"])
+        case "UNPACK":
+            axis = options["axis"]
+            return [np.take(x, i, axis) for i in range(x.shape[axis])]
         case "TRANSPOSE":
             assert args[1] is not None
             result = movement.transpose(x, args[1].tolist())

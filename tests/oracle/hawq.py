@@ -143,6 +143,7 @@ class Evaluation:
             "concatenation": self.concatenation,
             "strided_slice": self.strided_slice,
             "split": self.split,
+            "gather": self.gather,
         }
         made = rules[self.kind]()
         return made if isinstance(made, list) else [made]
@@ -362,6 +363,12 @@ class Evaluation:
             rule = zip(self.attrs.starts, self.attrs.strides, index, strict=True)
             made[index] = self.codes[0][tuple(start + step * i for start, step, i in rule)]
         return made
+
+    def gather(self) -> np.ndarray:
+        """Rows of a table; axis 0."""
+        assert self.attrs.axis == 0
+        indices = self.codes[1].ravel().tolist()
+        return np.array([self.codes[0][i] for i in indices], np.int64).reshape(self.out.shape)
 
     def split(self) -> list[np.ndarray]:
         pieces, first = [], 0
