@@ -205,9 +205,24 @@ class SplitAttrs:
     sizes: tuple[int, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class LstmAttrs:
+    """A recurrent layer; the real magnitude that its cell state is clamped to."""
+
+    cell_clip: float = math.inf
+
+
+@dataclass(frozen=True, slots=True)
+class SvdfAttrs:
+    """A rank-decomposed filter over time; `rank` features are summed into one unit."""
+
+    rank: int
+    activation: Activation = Activation.NONE
+
+
 Attrs = (
     NoAttrs | ConvAttrs | PoolAttrs | FusedAttrs | FullyConnectedAttrs | MatMulAttrs | MeanAttrs
     | SoftmaxAttrs | NormAttrs | ClipAttrs | LeakyReluAttrs | GeluAttrs | ReshapeAttrs
-    | TransposeAttrs | PadAttrs | ConcatAttrs | SliceAttrs | SplitAttrs
+    | TransposeAttrs | PadAttrs | ConcatAttrs | SliceAttrs | SplitAttrs | LstmAttrs | SvdfAttrs
     | TransposeConvAttrs | GatherAttrs
 )  # fmt: skip

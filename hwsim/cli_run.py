@@ -1,10 +1,9 @@
-"""Verbs about one model and its arithmetic: info, run, trace, validate."""
+"""Verbs about one model and its arithmetic: info, run, trace."""
 
-import json
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -22,10 +21,6 @@ from hwsim.cli_options import (
     progress_bar,
     tail,
 )
-
-if TYPE_CHECKING:
-    from hwsim.comparison import Validation
-    from hwsim.graph import Graph
 
 
 def info(
@@ -199,71 +194,3 @@ def trace(
     made = hwsim.trace(graph, arrays, profile=profile)
     write_arrays(out, made)
     print(f"{out}: {len(made)} values of {graph.name}")
-
-
-def validate(
-    model: Model,
-    against: Annotated[
-        str, typer.Option(help="litert_ref, litert, onnxruntime, or a saved trace (.npz).")
-    ] = "litert_ref",
-    random: Annotated[int, typer.Option(help="Random inputs, where no --data is given.")] = 64,
-    seed: Annotated[int, typer.Option(help="Seed of the random inputs.")] = 0,
-    data: Data = None,
-    key: Key = None,
-    divide: Divide = 1.0,
-    mean: Mean = None,
-    std: Std = None,
-    limit: Limit = None,
-    threads: Threads = 1,
-    as_json: AsJson = False,
-) -> None:
-    """Compare every intermediate value with a foreign runtime; exit status 1 if one differs."""
-    import hwsim
-    from hwsim.archives import read_arrays
-    from hwsim.feeding import Preparation, read_feed
-
-    graph = hwsim.load(model)
-    if data is not None:
-        arrays = read_feed(graph, data, key, Preparation.of(divide, mean, std), limit).arrays
-    elif against.endswith(".npz"):
-        saved = read_arrays(Path(against))
-        arrays = {name: saved[name] for name in graph.input_names if name in saved}
-    else:
-        arrays = hwsim.random_inputs(graph, random, seed)
-    result = hwsim.validate(graph, arrays, against, threads=threads)
-    if as_json:
-        print_json(
-            {
-                "model": graph.name,
-                "against": result.against,
-                "samples": result.samples,
-                "elements": result.elements,
-                "differing": result.differing,
-                "missing": list(result.missing),
-                "values": json.loads(result.to_frame().to_json(orient="records")),
-            }
-        )
-    else:
-        _print_validation(graph, result)
-    if not result.ok:
-        raise typer.Exit(1)
-
-
-def _print_validation(graph: "Graph", result: "Validation") -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(title=f"{graph.name} against {result.against}, {result.samples} inputs")
-    table.add_column("value", no_wrap=True)
-    for name in ("operator", "elements", "differing", "largest"):
-        table.add_column(name, justify="right")
-    for row in result.rows:
-        counts = f"{row.elements:,}", f"{row.differing:,}", f"{row.largest:g}"
-        table.add_row(tail(row.value), row.operator, *counts)
-    console = Console()
-    console.print(table)
-    if result.missing:
-        console.print(f"not shown by {result.against}: {', '.join(result.missing)}", markup=False)
-    print(f"{result.differing} of {result.elements:,} elements differ")
-    if result.first is not None:
-        print(f"first: {result.first.value} ({result.first.operator})")

@@ -17,6 +17,7 @@ from hwsim.attributes import (
     GatherAttrs,
     GeluAttrs,
     LeakyReluAttrs,
+    LstmAttrs,
     MatMulAttrs,
     MeanAttrs,
     NormAttrs,
@@ -26,6 +27,7 @@ from hwsim.attributes import (
     SliceAttrs,
     SoftmaxAttrs,
     SplitAttrs,
+    SvdfAttrs,
     TransposeAttrs,
     TransposeConvAttrs,
 )
@@ -166,6 +168,35 @@ def _batch_norm(
     return (x - mean) * (variance + node.attrs.epsilon).rsqrt() * gamma + beta
 
 
+def _lstm(node: Node, x: Tensor, *operands: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+    assert isinstance(node.attrs, LstmAttrs)
+    torch = _torch()
+    clip = node.attrs.cell_clip
+    weights, recurrent = torch.cat(operands[:4]), torch.cat(operands[4:8])
+    hidden, cell = operands[8:10]
+    assert hidden is not None
+    biases = [*operands[10:], *[None] * (14 - len(operands))]
+    bias = torch.cat([hidden.new_zeros(hidden.shape[1]) if b is None else b for b in biases])
+    steps = []
+    for step in range(x.shape[1]):
+        sums = x[:, step] @ weights.T + hidden @ recurrent.T + bias
+        i, f, g, o = sums.chunk(4, dim=1)
+        cell = f.sigmoid() * cell + i.sigmoid() * g.tanh()
+        cell = cell.clamp(-clip, clip)
+        hidden = o.sigmoid() * cell.tanh()
+        steps.append(hidden)
+    return torch.stack(steps, dim=1), hidden, cell
+
+
+def _svdf(
+    node: Node, x: Tensor, feature: Tensor, time: Tensor, state: Tensor, bias: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    assert isinstance(node.attrs, SvdfAttrs)
+    pushed = _torch().cat((state[:, :, 1:], (x @ feature.T)[:, :, None]), dim=2)
+    y = (pushed * time).sum(dim=2).reshape(x.shape[0], -1, node.attrs.rank).sum(dim=2)
+    return _clamp(y if bias is None else y + bias, node.attrs.activation), pushed
+
+
 def _unary(function: Callable[[Tensor], Tensor]) -> Callable[..., Tensor]:
     return lambda node, x: function(x)
 
@@ -236,6 +267,8 @@ RULES: Mapping[Op, Callable[..., Any]] = MappingProxyType(
         Op.TRANSPOSE_CONV: _transpose_conv,
         Op.FULLY_CONNECTED: _fully_connected,
         Op.MATMUL: _matmul,
+        Op.LSTM: _lstm,
+        Op.SVDF: _svdf,
         Op.ADD: _binary(lambda a, b: a + b),
         Op.SUB: _binary(lambda a, b: a - b),
         Op.MUL: _binary(lambda a, b: a * b),

@@ -1,8 +1,16 @@
 """The operator table: what each operator is called, takes and yields.
 
 Layouts: activations NHWC, CONV weights (O, kh, kw, I / groups), DEPTHWISE weights (1, kh, kw, O)
-with O = I * multiplier, TRANSPOSE_CONV weights (O, kh, kw, I), FULLY_CONNECTED weights (O, I). A new
-operator is one row here, one kernel, one oracle and one vector set.
+with O = I * multiplier, TRANSPOSE_CONV weights (O, kh, kw, I), FULLY_CONNECTED weights (O, I). A
+new operator is one row here, one kernel, one oracle and one vector set.
+TRANSPOSE_CONV may read the output's shape, which must be the stated one, as a fourth operand.
+
+Recurrent operators keep nothing between calls: states are operands and results.
+* LSTM: x (B, T, I); input weights (H, I) and recurrent weights (H, H) of the input, forget, cell
+  and output gate; hidden and cell state (B, H); biases (H,) of the four gates. Makes every hidden
+  state (B, T, H), then the last hidden and cell states.
+* SVDF: x (B, I); feature weights (F, I); time weights (F, M); state (B, F, M), the newest entry
+  last; bias (F / rank,). Makes (B, F / rank) and the next state.
 """
 
 from dataclasses import dataclass
@@ -19,6 +27,7 @@ from hwsim.attributes import (
     GatherAttrs,
     GeluAttrs,
     LeakyReluAttrs,
+    LstmAttrs,
     MatMulAttrs,
     MeanAttrs,
     NoAttrs,
@@ -29,6 +38,7 @@ from hwsim.attributes import (
     SliceAttrs,
     SoftmaxAttrs,
     SplitAttrs,
+    SvdfAttrs,
     TransposeAttrs,
     TransposeConvAttrs,
 )
@@ -40,6 +50,7 @@ from hwsim.shapes import (
     depthwise_shape,
     fully_connected_shape,
     gather_shape,
+    lstm_shape,
     matmul_shape,
     mean_shape,
     norm_shape,
@@ -50,6 +61,7 @@ from hwsim.shapes import (
     slice_shape,
     softmax_shape,
     split_shape,
+    svdf_shape,
     transpose_conv_shape,
     transpose_shape,
 )
@@ -64,6 +76,8 @@ class Op(Enum):
     TRANSPOSE_CONV = "transpose_conv"
     FULLY_CONNECTED = "fully_connected"
     MATMUL = "matmul"
+    LSTM = "lstm"
+    SVDF = "svdf"
     ADD = "add"
     SUB = "sub"
     MUL = "mul"
@@ -130,11 +144,13 @@ _MANY = 4096
 _ROWS = (
     OpSpec(Op.CONV_2D, ConvAttrs, (2, 3), conv_shape, Work.CONV),
     OpSpec(Op.DEPTHWISE_CONV_2D, ConvAttrs, (2, 3), depthwise_shape, Work.DEPTHWISE),
-    OpSpec(Op.TRANSPOSE_CONV, TransposeConvAttrs, (2, 3), transpose_conv_shape, Work.CONV),
+    OpSpec(Op.TRANSPOSE_CONV, TransposeConvAttrs, (2, 4), transpose_conv_shape, Work.CONV),
     OpSpec(
         Op.FULLY_CONNECTED, FullyConnectedAttrs, (2, 3), fully_connected_shape, Work.FULLY_CONNECTED
     ),
     OpSpec(Op.MATMUL, MatMulAttrs, (2, 2), matmul_shape, Work.MATMUL),
+    OpSpec(Op.LSTM, LstmAttrs, (11, 15), lstm_shape, Work.RECURRENT),
+    OpSpec(Op.SVDF, SvdfAttrs, (4, 5), svdf_shape, Work.RECURRENT),
     OpSpec(Op.ADD, FusedAttrs, (2, 2), binary_shape, Work.ELEMENTWISE),
     OpSpec(Op.SUB, FusedAttrs, (2, 2), binary_shape, Work.ELEMENTWISE),
     OpSpec(Op.MUL, FusedAttrs, (2, 2), binary_shape, Work.ELEMENTWISE),
@@ -152,7 +168,7 @@ _ROWS = (
     OpSpec(Op.RELU, NoAttrs, (1, 1), same_shape, Work.ELEMENTWISE),
     OpSpec(Op.RELU6, NoAttrs, (1, 1), same_shape, Work.ELEMENTWISE),
     OpSpec(Op.RELU_N1_TO_1, NoAttrs, (1, 1), same_shape, Work.ELEMENTWISE),
-    OpSpec(Op.CLIP, ClipAttrs, (1, 1), same_shape, Work.ELEMENTWISE, float_only=True),
+    OpSpec(Op.CLIP, ClipAttrs, (1, 1), same_shape, Work.ELEMENTWISE),
     OpSpec(Op.LEAKY_RELU, LeakyReluAttrs, (1, 1), same_shape, Work.ELEMENTWISE),
     OpSpec(Op.LOGISTIC, NoAttrs, (1, 1), same_shape, Work.TABLE),
     OpSpec(Op.TANH, NoAttrs, (1, 1), same_shape, Work.TABLE),

@@ -21,6 +21,7 @@ from hwsim.workload import Layer, Tensor, Unit, Work
 
 _WEIGHTED = LINEAR | {Op.TRANSPOSE_CONV}
 CHOOSING = _WEIGHTED | {Op.MATMUL}
+_MULTIPLYING = CHOOSING | {Op.LSTM, Op.SVDF}
 # Width of a tensor that no layer's choice decides.
 FREE_BITS = 8
 # A residual stream sums many branches, and the network's outputs feed the host: both stay wide.
@@ -264,6 +265,8 @@ def _layer(graph: Graph, node: Node) -> Layer:
             groups = node.attrs.groups
             m, n = out.elements // shape[0], shape[0] // groups
             k, kernel = math.prod(shape[1:]), (shape[1], shape[2])
+    elif OPS[node.op].work is Work.RECURRENT:
+        m, n, k, weights = _recurrent(graph, node)
     elif isinstance(node.attrs, MatMulAttrs):
         a = graph.values[node.inputs[0]].shape
         m, n = out.shape[-2:]
@@ -273,7 +276,7 @@ def _layer(graph: Graph, node: Node) -> Layer:
     return Layer(
         node=node.name,
         work=OPS[node.op].work,
-        macs=groups * m * n * k if node.op in CHOOSING else 0,
+        macs=groups * m * n * k if node.op in _MULTIPLYING else 0,
         groups=groups,
         m=m,
         n=n,
@@ -283,6 +286,18 @@ def _layer(graph: Graph, node: Node) -> Layer:
         weight_elements=weights,
         bias_elements=graph.values[node.inputs[2]].elements if has_bias else 0,
     )
+
+
+def _recurrent(graph: Graph, node: Node) -> tuple[int, int, int, int]:
+    """Return (m, n, k, weights) of a recurrent operator as one GEMM, a row for every step."""
+    x = graph.values[node.inputs[0]].shape
+    if node.op is Op.SVDF:
+        features, memory = graph.values[node.inputs[2]].shape
+        depth = x[-1] + memory
+        return x[0], features, depth, features * depth
+    units = graph.values[node.inputs[9]].shape[1]
+    gates, depth = 4 * units, x[-1] + units
+    return x[0] * x[1], gates, depth, gates * depth
 
 
 Bits = int | str | Option | tuple[int, int]

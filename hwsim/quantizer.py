@@ -380,7 +380,7 @@ class _Builder:
 _Converter = Callable[[_Builder, Node], Node]
 _SAME = (
     Op.MATMUL, Op.AVERAGE_POOL_2D, Op.MAX_POOL_2D, Op.MEAN, Op.SOFTMAX, Op.RELU, Op.RELU6,
-    Op.RELU_N1_TO_1, Op.LEAKY_RELU, Op.LOGISTIC, Op.TANH, Op.HARD_SWISH, Op.GELU, Op.SILU,
+    Op.RELU_N1_TO_1, Op.CLIP, Op.LEAKY_RELU, Op.LOGISTIC, Op.TANH, Op.HARD_SWISH, Op.GELU, Op.SILU,
     Op.RESHAPE, Op.TRANSPOSE, Op.STRIDED_SLICE, Op.SPLIT,
 )  # fmt: skip
 _CONVERTERS: Mapping[Op, _Converter] = MappingProxyType(

@@ -13,6 +13,7 @@ from hwsim.attributes import (
     FullyConnectedAttrs,
     FusedAttrs,
     GatherAttrs,
+    LstmAttrs,
     MatMulAttrs,
     MeanAttrs,
     NoAttrs,
@@ -24,6 +25,7 @@ from hwsim.attributes import (
     SliceAttrs,
     SoftmaxAttrs,
     SplitAttrs,
+    SvdfAttrs,
     TransposeAttrs,
     TransposeConvAttrs,
 )
@@ -127,7 +129,9 @@ def transpose_conv_shape(attrs: TransposeConvAttrs, shapes: Sequence[Shape]) -> 
     _rank(x, 4, "input")
     _rank(w, 4, "weights")
     _require(w[3] == x[3], f"weights must have {x[3]} input channels, not {w[3]}")
-    _bias(shapes, w[0])
+    # The third may be a bias or, where there is none, the output's shape.
+    for shape in shapes[2:]:
+        _require(shape in ((w[0],), (len(x),)), f"bias must have shape ({w[0]},), not {shape}")
     for name, pair, least in (
         ("stride", attrs.stride, 1), ("output size", attrs.size, 1), ("origin", attrs.origin, 0),
     ):  # fmt: skip
@@ -331,3 +335,44 @@ def split_shape(attrs: SplitAttrs, shapes: Sequence[Shape]) -> tuple[Shape, ...]
         f"pieces must add to {x[attrs.axis]} along axis {attrs.axis}, not {attrs.sizes}",
     )
     return tuple((*x[: attrs.axis], size, *x[attrs.axis + 1 :]) for size in attrs.sizes)
+
+
+def _same(shape: Shape, wanted: Shape, name: str) -> None:
+    _require(shape == wanted, f"{name} must have shape {wanted}, not {shape}")
+
+
+def lstm_shape(attrs: LstmAttrs, shapes: Sequence[Shape]) -> tuple[Shape, ...]:
+    """Return the shapes of an LSTM's hidden states, last hidden state and last cell state."""
+    x, inputs, recurrent, states = shapes[0], shapes[1:5], shapes[5:9], shapes[9:11]
+    _rank(x, 3, "input")
+    _rank(inputs[0], 2, "weights")
+    batch, steps, size = x
+    hidden = inputs[0][0]
+    _require(attrs.cell_clip > 0, f"cell_clip must be a positive number, not {attrs.cell_clip}")
+    for shape in inputs:
+        _same(shape, (hidden, size), "input weights")
+    for shape in recurrent:
+        _same(shape, (hidden, hidden), "recurrent weights")
+    for shape in states:
+        _same(shape, (batch, hidden), "state")
+    for shape in shapes[11:]:
+        _same(shape, (hidden,), "bias")
+    return (batch, steps, hidden), (batch, hidden), (batch, hidden)
+
+
+def svdf_shape(attrs: SvdfAttrs, shapes: Sequence[Shape]) -> tuple[Shape, ...]:
+    """Return the shapes of one step of an SVDF and of the state behind it."""
+    x, feature, time, state = shapes[:4]
+    _rank(x, 2, "input")
+    _rank(time, 2, "time weights")
+    features, memory = time
+    _same(feature, (features, x[1]), "feature weights")
+    _same(state, (x[0], features, memory), "state")
+    _require(
+        attrs.rank >= 1 and features % attrs.rank == 0,
+        f"features must be a multiple of rank {attrs.rank}, not {features}",
+    )
+    units = features // attrs.rank
+    for shape in shapes[4:]:
+        _same(shape, (units,), "bias")
+    return (x[0], units), state

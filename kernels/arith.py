@@ -25,6 +25,7 @@ _FLOOR = int(Requant.FLOOR)
 _TRUNC = int(Requant.TRUNC)
 _REAL = int(Requant.REAL_HALF_AWAY)
 _FLOAT32 = int(Requant.FLOAT32_HALF_EVEN)
+_SHIFTED = int(Requant.FLOAT32_SHIFTED)
 _NONE = int(Requant.NONE)
 
 
@@ -135,12 +136,19 @@ def scale_float32(acc: int, ratio: float) -> int:
 
 
 @jit
+def requantize_float32(acc: int, ratio: float, zero_point: int, qmin: int, qmax: int) -> int:
+    """Return clamp(acc * ratio + zero_point), all in float32, rounded last, ties to even."""
+    shifted = np.float32(acc) * np.float32(ratio) + np.float32(zero_point)
+    return int(np.rint(min(max(float(shifted), float(qmin)), float(qmax))))
+
+
+@jit
 def scale(acc: int, scaling: Scaling, channel: int) -> int:
     """Scale one accumulator by the rule; the result is an unclamped int64."""
     rule = scaling.rule
     if rule == _DOUBLE:
         return scale_twice(acc, scaling.multiplier[channel], scaling.right_shift[channel])
-    if rule == _FLOAT32:
+    if rule in (_FLOAT32, _SHIFTED):
         return scale_float32(acc, scaling.real[channel])
     if rule == _REAL:
         exact = round_half_away(float(acc) * scaling.real[channel])
@@ -172,8 +180,8 @@ def scale_wide(acc: int, scaling: Scaling, channel: int) -> int:
     if shift == 0:
         rest, half, low = low, 1 << 30, 0
     if rest > half or (rest == half and (low > 0 or whole & 1)):
-        return whole + 1
-    return whole
+        whole += 1
+    return int(whole)
 
 
 @jit
@@ -187,6 +195,9 @@ def requantize_wide(acc: int, scaling: Scaling, channel: int) -> int:
 def requantize(acc: int, scaling: Scaling, channel: int) -> int:
     """Return the output code of one accumulator."""
     # Compiled integers are 64 bits wide; interpreted, an int32 accumulator would overflow.
+    if scaling.rule == _SHIFTED:
+        ratio, zero_point = scaling.real[channel], scaling.zero_point
+        return requantize_float32(widen(acc), ratio, zero_point, scaling.qmin, scaling.qmax)
     scaled = scale(widen(acc), scaling, channel)
     return saturate(scaled + scaling.zero_point, scaling.qmin, scaling.qmax)
 

@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hwsim.errors import QuantizationError
+
 from .arith import Scaling, saturate, scale, widen
 from .jit import jit
 from .softmax import leading_zeros_32
@@ -49,6 +51,9 @@ def lut_513(
         first: Argument of the smallest code, np.float32 or np.float64.
         last: Argument of the largest code, of the same type.
         scaling: Codes per unit of the function, of the same type.
+
+    Raises:
+        QuantizationError: If an entry is not finite.
     """
     real = type(first)
     step = real((last - first) / real(LUT_STEPS))
@@ -58,14 +63,20 @@ def lut_513(
         return real(real(function(float(argument))) * scaling)
 
     entries = []
-    for i in range(LUT_STEPS):
-        left = real(first + real(real(i) * step))
-        right = real(first + real(real(i + 1) * step))
-        sample = _rounded(at(left))
-        line = _rounded(real(real(at(right) + sample) / real(2)))
-        error = real(line - _rounded(at(real(left + half))))
-        entries.append(float(sample - _rounded(real(error / real(2)))))
-    entries.append(float(_rounded(at(last))))
+    with np.errstate(over="ignore", invalid="ignore"):
+        for i in range(LUT_STEPS):
+            left = real(first + real(real(i) * step))
+            right = real(first + real(real(i + 1) * step))
+            sample = _rounded(at(left))
+            line = _rounded(real(real(at(right) + sample) / real(2)))
+            error = real(line - _rounded(at(real(left + half))))
+            entries.append(float(sample - _rounded(real(error / real(2)))))
+        entries.append(float(_rounded(at(last))))
+    if not np.isfinite(entries).all():
+        raise QuantizationError(
+            f"function must be finite over the input's codes, from {float(first):g} "
+            f"to {float(last):g}"
+        )
     return np.clip(entries, INT16_MIN, INT16_MAX).astype(np.int16)
 
 
@@ -114,13 +125,25 @@ def _sigmoid_magnitude(code: int, bits: int, table: Codes) -> int:
 
 
 @jit
+def logistic_q15(code: int, table: Codes) -> int:
+    """Return LOGISTIC in Q0.15 of a code in units of 1 / (3 * 4096)."""
+    level = _sigmoid_magnitude(code, _LOGISTIC_BITS, table)
+    return (level + 512 if code >= 0 else (1 << 25) - level + 511) >> 10
+
+
+@jit
+def tanh_q15(code: int, table: Codes) -> int:
+    """Return TANH in Q0.15 of a code in units of 1 / (3 * 4096)."""
+    level = _sigmoid_magnitude(code, _TANH_BITS, table) - (1 << 23)
+    return (level + 128 if code >= 0 else 127 - level) >> 8
+
+
+@jit
 def logistic_16(x: Codes, multiplier: int, right_shift: int, table: Codes, out: Codes) -> None:
     """Write LOGISTIC in Q0.15; multiplier and shift bring codes to 1 / (3 * 4096)."""
     half = (1 << right_shift) >> 1
     for i in range(out.size):
-        code = (widen(x[i]) * multiplier + half) >> right_shift
-        level = _sigmoid_magnitude(code, _LOGISTIC_BITS, table)
-        out[i] = (level + 512 if code >= 0 else (1 << 25) - level + 511) >> 10
+        out[i] = logistic_q15((widen(x[i]) * multiplier + half) >> right_shift, table)
 
 
 @jit
@@ -128,9 +151,7 @@ def tanh_16(x: Codes, multiplier: int, right_shift: int, table: Codes, out: Code
     """Write TANH in Q0.15; multiplier and shift bring codes to 1 / (3 * 4096)."""
     half = (1 << right_shift) >> 1
     for i in range(out.size):
-        code = (widen(x[i]) * multiplier + half) >> right_shift
-        level = _sigmoid_magnitude(code, _TANH_BITS, table) - (1 << 23)
-        out[i] = (level + 128 if code >= 0 else 127 - level) >> 8
+        out[i] = tanh_q15((widen(x[i]) * multiplier + half) >> right_shift, table)
 
 
 @jit

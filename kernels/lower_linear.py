@@ -13,6 +13,7 @@ from hwsim.attributes import (
     MatMulAttrs,
     TransposeConvAttrs,
 )
+from hwsim.errors import InputError
 from hwsim.graph import Value
 from hwsim.verify import centered_weights
 
@@ -30,18 +31,19 @@ def _packed(site: Site, axes: tuple[int, ...]) -> NDArray[np.signedinteger]:
         raise site.fail(f"weights {weights.name!r} must be a constant")
     site.integer(weights)
     centered = centered_weights(weights).transpose(axes)
-    return _placed(centered)
+    return placed(centered)
 
 
-def _placed(weights: NDArray[np.signedinteger]) -> NDArray[np.signedinteger]:
+def placed(weights: NDArray[np.signedinteger]) -> NDArray[np.signedinteger]:
     """Return an aligned int32 copy."""
-    placed = aligned(weights.shape, np.int32)
-    placed[...] = weights
-    return placed
+    copy = aligned(weights.shape, np.int32)
+    copy[...] = weights
+    return copy
 
 
-def _bias(site: Site, channels: int) -> NDArray[np.int64]:
-    bias = site.optional(2)
+def constant_bias(site: Site, slot: int, channels: int) -> NDArray[np.int64]:
+    """Return the bias of each output channel, 0 where the node has none."""
+    bias = site.optional(slot)
     if bias is None:
         return np.zeros(channels, np.int64)
     if bias.data is None or bias.dtype.bits < 32 or bias.is_float:
@@ -61,8 +63,8 @@ def lower_conv_2d(site: Site) -> Step:
     packed = _packed(site, (1, 2, 3, 0))
     channels = packed.shape[3]
     by_group = packed.reshape(*packed.shape[:3], attrs.groups, -1)
-    weights = _placed(by_group.transpose(3, 0, 1, 2, 4))
-    bias = _bias(site, channels)
+    weights = placed(by_group.transpose(3, 0, 1, 2, 4))
+    bias = constant_bias(site, 2, channels)
     scaling = product_scaling(site, attrs.activation, channels)
     x_zero = site.zero_of(site.operand(0))
     scratch = Scratch(channels, site.rule.accumulator_bits)
@@ -91,7 +93,7 @@ def lower_depthwise_conv_2d(site: Site) -> Step:
     out = site.result()
     weights = _packed(site, (0, 1, 2, 3))[0]
     channels = weights.shape[2]
-    bias = _bias(site, channels)
+    bias = constant_bias(site, 2, channels)
     scaling = product_scaling(site, attrs.activation, channels)
     x_zero = site.zero_of(site.operand(0))
     scratch = Scratch(channels, site.rule.accumulator_bits)
@@ -116,12 +118,20 @@ def lower_transpose_conv(site: Site) -> Step:
     out = site.result()
     weights = _packed(site, (1, 2, 3, 0))
     channels = weights.shape[3]
-    bias = _bias(site, channels)
+    bias = constant_bias(site, 2, channels)
+    if bias.shape != (channels,):
+        raise site.fail(f"bias must have shape ({channels},), not {bias.shape}")
     scaling = product_scaling(site, attrs.activation, channels)
     x_zero = site.zero_of(site.operand(0))
     scratch = Scratch(channels, site.rule.accumulator_bits)
+    asked = site.optional(3)
 
     def step(arrays: Sequence[Array]) -> tuple[Array, ...]:
+        if asked is not None and not np.array_equal(arrays[-1], out.shape):
+            raise InputError(
+                f"output shape {asked.name!r} of node {site.node.name!r} must be "
+                f"{list(out.shape)}, as the graph states, not {arrays[-1].tolist()}"
+            )
         acc = scratch.take()
         made = _empty(out, out.shape)
         transpose_conv(
@@ -140,7 +150,7 @@ def lower_fully_connected(site: Site) -> Step:
     out = site.result()
     weights = _packed(site, (1, 0))
     depth, channels = weights.shape
-    bias = _bias(site, channels)
+    bias = constant_bias(site, 2, channels)
     scaling = product_scaling(site, attrs.activation, channels)
     x_zero = site.zero_of(site.operand(0))
     scratch = Scratch(channels, site.rule.accumulator_bits)
@@ -168,8 +178,8 @@ def lower_matmul(site: Site) -> Step:
 
     def step(arrays: Sequence[Array]) -> tuple[Array, ...]:
         batch, (m, n) = out.shape[:-2], out.shape[-2:]
-        left = _matrices(arrays[0], batch, attrs.transpose_a)
-        right = _matrices(arrays[1], batch, attrs.transpose_b)
+        left = matrices(arrays[0], batch, attrs.transpose_a)
+        right = matrices(arrays[1], batch, attrs.transpose_b)
         acc = scratch.take()
         made = _empty(out, (left.shape[0], m, n))
         batched_matmul(left, right, a_zero, b_zero, scaling, acc, made)
@@ -179,7 +189,7 @@ def lower_matmul(site: Site) -> Step:
     return step
 
 
-def _matrices(array: Array, batch: tuple[int, ...], transpose: bool) -> Array:
+def matrices(array: Array, batch: tuple[int, ...], transpose: bool) -> Array:
     """Return contiguous (batch, rows, columns) matrices, broadcast and transposed."""
     oriented = np.swapaxes(array, -1, -2) if transpose else array
     full = np.broadcast_to(oriented, (*batch, *oriented.shape[-2:]))

@@ -6,9 +6,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from hwsim.attributes import MeanAttrs, PoolAttrs
+from hwsim.multiplier import float32_quotient
 from hwsim.ops import Op
-from hwsim.profile import Method
+from hwsim.profile import Method, ScaleProduct
 
+from .arith import Scaling
 from .lower_linear import Array, Step
 from .pool import average_pool_codes, average_pool_scaled, max_pool_2d, mean_rows
 from .scaling import (
@@ -40,11 +42,7 @@ def lower_pool(site: Site) -> Step:
             return (made,)
 
         return copy
-    ratio = site.scale_of(x) / site.scale_of(out)
-    # Entry n divides by n; entry 0 is never read, a pool's window always meets its input.
-    ratios = [ratio / max(n, 1) for n in range(attrs.kernel[0] * attrs.kernel[1] + 1)]
-    rule = site.rule
-    by_count = fixed_scaling(rule, ratios, int(site.zero_of(out)), qmin, qmax)
+    by_count = count_scaling(site)
     x_zero = site.zero_of(x)
 
     def scaled(arrays: Sequence[Array]) -> tuple[Array, ...]:
@@ -58,8 +56,20 @@ def lower_pool(site: Site) -> Step:
     return scaled
 
 
-def lower_mean(site: Site) -> Step:
-    """Lower MEAN over any axes.
+def count_scaling(site: Site) -> Scaling:
+    """Return the scaling of an average pool whose entry n divides by n."""
+    attrs = site.node.attrs
+    assert isinstance(attrs, PoolAttrs)
+    x, out = site.operand(0), site.result()
+    qmin, qmax = output_range(site, attrs.activation)
+    ratio = site.scale_of(x) / site.scale_of(out)
+    # Entry 0 is never read, a pool's window always meets its input.
+    ratios = [ratio / max(n, 1) for n in range(attrs.kernel[0] * attrs.kernel[1] + 1)]
+    return fixed_scaling(site.rule, ratios, int(site.zero_of(out)), qmin, qmax)
+
+
+def mean_scaling(site: Site) -> Scaling:
+    """Return the scaling of a MEAN's sums.
 
     Folded, the division by n is folded into the multiplier: k spare bits of it are
     used before dividing. Source: numerics.md, section 3.3.
@@ -76,9 +86,21 @@ def lower_mean(site: Site) -> Step:
         whole = shiftable_multiplier(rule, ratio)
         spare = min(count.bit_length() - 1, 32, 31 - whole.right_shift)
         divided = type(whole)((whole.multiplier << spare) // count, whole.right_shift + spare)
-        scaling = pack_scaling(rule, [divided], [ratio / count], zero_point, dtype.min, dtype.max)
-    else:
-        scaling = fixed_scaling(rule, [ratio / count], zero_point, dtype.min, dtype.max)
+        return pack_scaling(rule, [divided], [ratio / count], zero_point, dtype.min, dtype.max)
+    divided_ratio = ratio / count
+    if rule.product is ScaleProduct.FLOAT32_RATIO:
+        ratio = float32_quotient(site.scale_of(x), site.scale_of(out))
+        divided_ratio = float32_quotient(ratio, count)
+    return fixed_scaling(rule, [divided_ratio], zero_point, dtype.min, dtype.max)
+
+
+def lower_mean(site: Site) -> Step:
+    """Lower MEAN over any axes."""
+    attrs = site.node.attrs
+    assert isinstance(attrs, MeanAttrs)
+    x, out = site.operand(0), site.result()
+    count = math.prod(x.shape[axis] for axis in attrs.axes)
+    scaling = mean_scaling(site)
     x_zero = site.zero_of(x)
     kept = tuple(axis for axis in range(len(x.shape)) if axis not in attrs.axes)
 

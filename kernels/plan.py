@@ -32,6 +32,7 @@ from .lower_move import (
     lower_strided_slice,
     lower_transpose,
 )
+from .lower_narrow import lower_narrow
 from .lower_norm import lower_norm
 from .lower_pointwise import (
     lower_add,
@@ -44,6 +45,7 @@ from .lower_pointwise import (
     lower_squared_difference,
     lower_table,
 )
+from .lower_recurrent import lower_lstm, lower_svdf
 from .lower_reduce import lower_mean, lower_pool
 from .lower_softmax import lower_softmax
 from .scaling import Site
@@ -55,6 +57,8 @@ KERNELS: Mapping[Op, Callable[[Site], Step]] = MappingProxyType(
         Op.TRANSPOSE_CONV: lower_transpose_conv,
         Op.FULLY_CONNECTED: lower_fully_connected,
         Op.MATMUL: lower_matmul,
+        Op.LSTM: lower_lstm,
+        Op.SVDF: lower_svdf,
         Op.ADD: lower_add,
         Op.SUB: lower_add,
         Op.MUL: lower_mul,
@@ -70,6 +74,7 @@ KERNELS: Mapping[Op, Callable[[Site], Step]] = MappingProxyType(
         Op.RELU: lower_rescale,
         Op.RELU6: lower_rescale,
         Op.RELU_N1_TO_1: lower_rescale,
+        Op.CLIP: lower_rescale,
         Op.LEAKY_RELU: lower_leaky_relu,
         Op.LOGISTIC: lower_table,
         Op.TANH: lower_table,
@@ -139,13 +144,15 @@ def lower(graph: Graph, profile: NumericProfile) -> Plan:
             an accumulator could overflow.
     """
     _refuse_unkernelled(graph)
-    verify(graph, profile)
+    bounds = {bound.node: bound for bound in verify(graph, profile)}
     last = {name: index for index, node in enumerate(graph.nodes) for name in node.inputs}
     calls = []
     for index, node in enumerate(graph.nodes):
         site = Site(graph, node, profile)
         try:
             step = KERNELS[node.op](site)
+            if node.name in bounds and bounds[node.name].bits > site.rule.accumulator_bits:
+                step = lower_narrow(site)
         except HwsimError as error:
             if str(error).startswith("node "):
                 raise

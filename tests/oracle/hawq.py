@@ -49,6 +49,23 @@ def run(
     return {v.name: np.asarray(arrays[v.name], np.int64) for v in graph.activations}
 
 
+def finisher(
+    graph: Any, node: Any, arrays: Mapping[str, np.ndarray]
+) -> Callable[[int, tuple[int, ...], int], int]:
+    """Return what makes an output code of a sum, its place and its number of terms."""
+    own = Evaluation(graph, node, arrays)
+    if own.kind not in ("mean", "average_pool_2d"):
+        return lambda acc, index, terms: own.product_code(acc, index[-1])
+    full = None
+    if getattr(node.attrs, "count_padding", False):
+        full = math.prod(node.attrs.kernel)
+
+    def mean(acc: int, index: tuple[int, ...], terms: int) -> int:
+        return own.finish(rescale(acc, own.scale(0) / own.out_scale / (full or terms)))
+
+    return mean
+
+
 class Evaluation:
     """One node with its operands."""
 
@@ -85,7 +102,15 @@ class Evaluation:
         name = fused.name if fused is not None else names.get(self.kind, "NONE")
         (zero,) = self.out.quant.zero_point
         ends = activation_range(name, self.out_scale, zero, dtype.min, dtype.max)
+        if self.kind == "clip":
+            ends = tuple(zero + round_half_away(f32_div(b, self.out_scale)) for b in self.bounds)
+            ends = (max(ends[0], dtype.min), min(ends[1], dtype.max))
         return clamp(scaled + zero, *ends)
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """The ends of a CLIP; beyond a float32's codes there is no difference."""
+        return tuple(min(max(end, -1e6), 1e6) for end in (self.attrs.low, self.attrs.high))
 
     def results(self) -> list[np.ndarray]:
         rules: dict[str, Callable[[], Any]] = {
@@ -105,6 +130,7 @@ class Evaluation:
             "leaky_relu": self.leaky_relu,
             "relu": self.relu,
             "relu6": self.relu,
+            "clip": self.relu,
             "relu_n1_to_1": self.relu,
             "gelu": self.gelu,
             "silu": self.table,
