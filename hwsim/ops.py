@@ -21,6 +21,8 @@ from hwsim.attributes import (
     ClipAttrs,
     ConcatAttrs,
     ConvAttrs,
+    FakeQuantAttrs,
+    FakeTruncAttrs,
     FullyConnectedAttrs,
     FusedAttrs,
     GatherAttrs,
@@ -115,6 +117,8 @@ class Op(Enum):
     GATHER = "gather"
     QUANTIZE = "quantize"
     DEQUANTIZE = "dequantize"
+    FAKE_QUANT = "fake_quant"
+    FAKE_TRUNC = "fake_trunc"
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,5 +192,7 @@ _ROWS = (
     OpSpec(Op.GATHER, GatherAttrs, (2, 2), gather_shape, Work.MOVE),
     OpSpec(Op.QUANTIZE, NoAttrs, (1, 1), same_shape, Work.ELEMENTWISE),
     OpSpec(Op.DEQUANTIZE, NoAttrs, (1, 1), same_shape, Work.ELEMENTWISE),
+    OpSpec(Op.FAKE_QUANT, FakeQuantAttrs, (1, 1), same_shape, Work.ELEMENTWISE, float_only=True),
+    OpSpec(Op.FAKE_TRUNC, FakeTruncAttrs, (1, 1), same_shape, Work.ELEMENTWISE, float_only=True),
 )
 OPS = MappingProxyType({spec.op: spec for spec in _ROWS})
