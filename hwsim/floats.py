@@ -37,6 +37,7 @@ from hwsim.attributes import (
 from hwsim.batch import batch_size, entries, joined, with_batch
 from hwsim.errors import GraphError, HwsimError
 from hwsim.graph import Graph, Node
+from hwsim.inputs import check_indices, index_limit
 from hwsim.ops import Op
 
 Tensor = Any  # a torch.Tensor; torch is an extra, and its own stubs are partly untyped
@@ -376,8 +377,10 @@ def check_floats(graph: Graph) -> None:
     if not graph.is_float:
         raise GraphError(f"graph {graph.name!r} must hold floats, not quantized codes")
     for value in graph.values.values():
-        if not value.is_float:
+        indexes = index_limit(graph, value.name) is not None and value.name in graph.input_names
+        if not value.is_float and not indexes:
             raise GraphError(f"value {value.name!r} must hold floats, not {value.dtype}")
+    check_indices(graph)
     for node in graph.nodes:
         if node.op not in RULES:
             raise GraphError(f"node {node.name!r} ({node.op.value}) must not stand among floats")

@@ -18,6 +18,7 @@ from hwsim.profile import Method, NumericProfile, OperatorRule
 from hwsim.quant import IntType
 from hwsim.verify import rule_of, signed_bits
 
+ADD_BITS = 20  # bits of SINGLE_SHIFT's larger multiplier, its first one left out
 # A 31-bit multiplier is within one part in 2**30 of its ratio.
 _MULTIPLIER_SLACK = 1 + Fraction(1, 1 << 30)
 
@@ -80,11 +81,17 @@ def _sum(graph: Graph, node: Node, rule: OperatorRule) -> Ranges:
             else Fraction(1)
             for value in parts
         ]
+    register, half = "sum of rescaled operands", 0
+    if rule.method is Method.SINGLE_SHIFT:
+        register = "sum of products"
+        fraction = ADD_BITS + 1 - math.frexp(float(max(ratios)))[1]
+        ratios = [math.ceil(ratio * Fraction(2) ** fraction) + Fraction(1) for ratio in ratios]
+        half = 1 << (fraction - 1)
     rescaled = [_rescaled(end, ratio) for end, ratio in zip(ends, ratios, strict=True)]
     (low, high), (other_low, other_high) = rescaled
     if node.op is Op.SUB:
         other_low, other_high = -other_high, -other_low
-    found["sum of rescaled operands"] = low + other_low, high + other_high
+    found[register] = low + other_low, high + other_high + half
     return found
 
 

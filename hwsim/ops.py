@@ -3,6 +3,7 @@
 Layouts: activations NHWC, CONV weights (O, kh, kw, I / groups), DEPTHWISE weights (1, kh, kw, O)
 with O = I * multiplier, TRANSPOSE_CONV weights (O, kh, kw, I), FULLY_CONNECTED weights (O, I). A
 new operator is one row here, one kernel, one oracle and one vector set.
+TRANSPOSE_CONV may read the output's shape, which must be the stated one, as a fourth operand.
 
 Recurrent operators keep nothing between calls: states are operands and results.
 * LSTM: x (B, T, I); input weights (H, I) and recurrent weights (H, H) of the input, forget, cell
@@ -147,7 +148,7 @@ _MANY = 4096
 _ROWS = (
     OpSpec(Op.CONV_2D, ConvAttrs, (2, 3), conv_shape, Work.CONV),
     OpSpec(Op.DEPTHWISE_CONV_2D, ConvAttrs, (2, 3), depthwise_shape, Work.DEPTHWISE),
-    OpSpec(Op.TRANSPOSE_CONV, TransposeConvAttrs, (2, 3), transpose_conv_shape, Work.CONV),
+    OpSpec(Op.TRANSPOSE_CONV, TransposeConvAttrs, (2, 4), transpose_conv_shape, Work.CONV),
     OpSpec(
         Op.FULLY_CONNECTED, FullyConnectedAttrs, (2, 3), fully_connected_shape, Work.FULLY_CONNECTED
     ),

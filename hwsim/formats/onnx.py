@@ -1,8 +1,9 @@
 """Reader of float ONNX files: glue folded, images turned to NHWC, a validated float Graph."""
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -29,11 +30,19 @@ from hwsim.formats.onnx_schema import (
     check_node,
 )
 from hwsim.graph import Graph, Origin, Value
+from hwsim.inputs import check_indices
 from hwsim.layout import sink_transposes
-from hwsim.quant import FLOAT32
+from hwsim.quant import FLOAT32, DType, IntType
 
 MAX_OUTPUTS = 1024
 
+_INPUT_TYPES: Mapping[int, DType] = MappingProxyType(
+    {
+        onnx.TensorProto.FLOAT: FLOAT32,
+        onnx.TensorProto.INT32: IntType(32),
+        onnx.TensorProto.INT64: IntType(64),
+    }
+)
 _GLUE = ("Constant", "Identity", "Dropout", "Cast", *sorted(FOLDABLE))
 
 
@@ -114,6 +123,7 @@ def _finish(
     origin = Origin(path, hashlib.sha256(data).hexdigest())
     try:
         graph = Graph(path.stem, builder.values, tuple(builder.nodes), inputs, names, "", origin)
+        check_indices(graph)
         return sink_transposes(graph)
     except HwsimError as error:
         raise GraphError(f"{path.name}: {error}") from error
@@ -145,11 +155,11 @@ def _initializer(initializer: onnx.TensorProto) -> NDArray[Any]:
 
 def _input(info: onnx.ValueInfoProto) -> Value:
     place, tensor = f"input {shown(info.name)!r}", info.type.tensor_type
-    if tensor.elem_type != onnx.TensorProto.FLOAT:
+    if tensor.elem_type not in _INPUT_TYPES:
         kinds = onnx.TensorProto.DataType
         known = tensor.elem_type in kinds.values()
         kind = kinds.Name(tensor.elem_type) if known else f"type {tensor.elem_type}"
-        raise FormatError(f"{place} must be FLOAT, not {shown(kind)}")
+        raise FormatError(f"{place} must be FLOAT, INT32 or INT64, not {shown(kind)}")
     if not tensor.HasField("shape"):
         raise FormatError(f"{place} must have a shape; it is missing")
     shape = []
@@ -161,7 +171,7 @@ def _input(info: onnx.ValueInfoProto) -> Value:
         else:
             given = shown(dim.dim_param) if dim.dim_param else dim.dim_value
             raise FormatError(f"axis {axis} of {place} must be a fixed size, not {given!r}")
-    return Value(info.name, tuple(shape), FLOAT32)
+    return Value(info.name, tuple(shape), _INPUT_TYPES[tensor.elem_type])
 
 
 def _read_node(builder: Builder, node: onnx.NodeProto) -> None:
