@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 from tests import mutations
 from tests.mutations import Choice, Damage
+from tests.strategies import PARTIAL
 
 ROOT = Path(__file__).resolve().parent.parent
 MUTANTS = 2200  # of each format
@@ -114,10 +115,6 @@ def test_damaged_onnx(worker: Worker, pick: int, changes: list[Damage]) -> None:
     files = mutations.onnx_files()
     names = ["image_net", "token_net"] * 5 + [*files]
     worker.judge(".onnx", damaged(files[names[pick % len(names)]], changes))
-
-
-# Random codes are no input of theirs: indices out of range, roots of negative numbers.
-PARTIAL = ("RSQRT", "GATHER", "EMBEDDING_LOOKUP")
 
 
 def test_valid_files_run(worker: Worker) -> None:
