@@ -969,10 +969,6 @@ GENERATORS: dict[str, Callable[[Draw], Case]] = {
 HOST_LIBM = frozenset({"EXP_INT16", "GELU_INT16"})
 
 
-# Operators that are not defined for every code: roots of negative numbers, indices out of range.
-PARTIAL = ("EMBEDDING_LOOKUP", "GATHER", "RSQRT")
-
-
 def generate(operator: str, seed: int) -> Case:
     """Return the case of that seed; `operator` is a key of `GENERATORS`."""
     return GENERATORS[operator](Draw([seed, *operator.encode()]))

@@ -19,7 +19,6 @@ from hypothesis import strategies as st
 
 from tests import mutations
 from tests.mutations import Choice, Damage
-from tests.strategies import PARTIAL
 
 ROOT = Path(__file__).resolve().parent.parent
 MUTANTS = 2200  # of each format
@@ -120,7 +119,7 @@ def test_damaged_onnx(worker: Worker, pick: int, changes: list[Damage]) -> None:
 def test_valid_files_run(worker: Worker) -> None:
     worker.outcomes.clear()
     for name, data in tflite_files().items():
-        if not name.startswith(PARTIAL):
+        if not name.startswith("RSQRT"):  # random codes have negative numbers, which have no root
             worker.judge(".tflite", data)
     for name in ("image_net", "token_net"):
         worker.judge(".onnx", mutations.onnx_files()[name])

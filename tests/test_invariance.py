@@ -13,8 +13,9 @@ import hwsim
 from hwsim.errors import GraphError
 from hwsim.formats.tflite import read_tflite
 from hwsim.graph import Graph
+from hwsim.ops import Op
 from hwsim.profiles import PROFILES
-from tests.strategies import GENERATORS, PARTIAL, generate
+from tests.strategies import GENERATORS, generate
 
 ROOT = Path(__file__).resolve().parents[1]
 SEEDS = 2
@@ -44,12 +45,13 @@ def accepted(graph: Graph, profile: str) -> bool:
 
 
 def feed_of(graph: Graph, count: int) -> dict[str, np.ndarray]:
-    """Return random inputs of `count` of the graph's batches, or the case's own repeated."""
-    operator, seed = graph.name.rsplit("_", 1)
-    if operator.startswith(PARTIAL):
-        own = generate(operator, int(seed)).feed
-        return {name: np.concatenate([array] * count) for name, array in own.items()}
-    return hwsim.random_inputs(graph, count, seed=len(graph.name))
+    """Return random inputs of `count` of the graph's batches; roots have no negative operands."""
+    feed = hwsim.random_inputs(graph, count, seed=len(graph.name))
+    for node in graph.nodes:
+        quant = graph.values[node.inputs[0]].quant
+        if node.op is Op.RSQRT and quant is not None:
+            feed[node.inputs[0]] = np.maximum(feed[node.inputs[0]], quant.zero_point[0])
+    return feed
 
 
 def activations() -> dict[str, np.ndarray]:
