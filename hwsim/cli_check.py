@@ -28,7 +28,10 @@ if TYPE_CHECKING:
     from hwsim.identification import Identification
     from hwsim.requant_rules import RequantIdentification
 
-_SIDE = "a profile or its .toml, float, litert_ref, litert, onnxruntime, or a trace (.npz)"
+_SIDE = (
+    "a profile or its .toml, float, litert_ref, litert, tflite_micro, onnxruntime, "
+    "or a trace (.npz)"
+)
 _SHOWN_INDICES = 10
 
 
