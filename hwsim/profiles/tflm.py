@@ -23,7 +23,7 @@ _AS_REFERENCE = (
 )  # fmt: skip
 _AS_REFERENCE_16 = (
     Op.CONV_2D, Op.DEPTHWISE_CONV_2D, Op.TRANSPOSE_CONV, Op.QUANTIZE, Op.AVERAGE_POOL_2D,
-    Op.MAX_POOL_2D, Op.MEAN, Op.CONCATENATION,
+    Op.MAX_POOL_2D, Op.MEAN, Op.CONCATENATION, Op.LEAKY_RELU,
 )  # fmt: skip
 # TFLite Micro quantizes uint8 and int8 codes into each other and moves them, but computes on int8.
 _ANY_CODES = (Op.QUANTIZE,)
@@ -46,9 +46,14 @@ def _limited(rule: OperatorRule, says: str, holds: Callable[[Graph, Node], bool]
 
 
 def _wide_rows() -> Rows:
-    """Rows of int16 activations; FULLY_CONNECTED rounds like a convolution."""
+    """Rows of int16 activations.
+
+    FULLY_CONNECTED rounds like a convolution; ADD and SUB never ask whether scales are powers.
+    """
     reference = TFLITE_REF.rules
     linear = rows((Op.FULLY_CONNECTED,), reference[Op.CONV_2D, 16], 16)
+    added = replace(reference[Op.ADD, 16], method=Method.SHIFTED)
+    linear |= rows((Op.ADD, Op.SUB), added, 16)
     return linear | chosen(reference, _AS_REFERENCE_16, 16)
 
 
