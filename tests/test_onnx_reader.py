@@ -137,6 +137,11 @@ POINTWISE = [
     one("softmax of old", "Softmax", (8,), axis=1, opset=11),
     one("layer norm", "LayerNormalization", (5, 8), floats(8), floats(8), epsilon=1e-3),
     one("layer norm without bias", "LayerNormalization", (5, 8), floats(8)),
+    one("rms norm", "RMSNormalization", (5, 8), floats(8), epsilon=1e-3, opset=23),
+    one("reciprocal", "Reciprocal", (5, 8), positive=True),
+    Case("a where hides what softmax must not see", [
+        node("Where", ["hidden", "low", "x"], ["a"]), node("Softmax", ["a"], ["y"]),
+    ], ROWS, {"hidden": np.triu(np.ones((5, 8), np.bool_), 4), "low": np.float32(-3e38)}),
 ]  # fmt: skip
 
 PRODUCTS = [
