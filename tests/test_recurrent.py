@@ -13,7 +13,6 @@ from hwsim.graph import Graph, Node, Value
 from hwsim.kernels.plan import execute, lower
 from hwsim.ops import Op
 from hwsim.partition import workload
-from hwsim.profile import NumericProfile
 from hwsim.profiles import PROFILES
 from hwsim.quant import FLOAT32, DType, IntType, QuantParams
 from hwsim.selfcheck.cmsis_cases import with_given_multipliers
@@ -256,24 +255,6 @@ def test_svdf_equals_its_oracle(seed: int, bits: int, rank: int) -> None:
     assert made["y"].tolist() == y
     assert made["next"].tolist() == state
     assert len(set(made["y"].ravel().tolist())) > 1
-
-
-@pytest.mark.parametrize("name", ["cmsis_nn", "cmsis_single"])
-def test_rules_of_tflite_micro(name: str) -> None:
-    """The precision in which TFLite Micro forms a multiplier is part of the profile."""
-    profile: NumericProfile = PROFILES[name]
-    products = {
-        op: profile.rule(op, 8).product.value
-        for op in (Op.CONV_2D, Op.FULLY_CONNECTED, Op.MATMUL, Op.LSTM, Op.SVDF, Op.MUL)
-    }
-    assert products == {
-        Op.CONV_2D: "float64",
-        Op.FULLY_CONNECTED: "float32_if_per_tensor",
-        Op.MATMUL: "float32",
-        Op.LSTM: "float32",
-        Op.SVDF: "float32_ratio",
-        Op.MUL: "float64",
-    }
 
 
 def test_work_counts_every_product() -> None:

@@ -13,6 +13,7 @@ from hwsim.formats.tflite import read_tflite
 from hwsim.kernels.plan import execute
 from hwsim.profiles import PROFILES
 from tests.litert import LiteRT
+from tests.oracle.arith import mbqm_double, quantize_multiplier
 from tests.tflite_writer import Model, Operator, Tensor
 
 SEEDS = 40
@@ -130,6 +131,52 @@ def test_engine_equals_tflite_micro(kind: str, profile: str) -> None:
             codes |= seen
     assert total > 500
     assert len(codes) > 100
+
+
+def near_ties(scales: tuple[float, float, float]) -> tuple[np.ndarray, list[np.ndarray]]:
+    """Return accumulators whose codes tell the precision of their multiplier, and the codes."""
+    a, b, out = scales
+    single = float(np.float32(a) * np.float32(b))
+    reals = (a * b / out, single / out, float(np.float32(single) / np.float32(out)))
+    multipliers = [quantize_multiplier(real) for real in reals]
+    found, codes = [], []
+    for code in range(-120, 120):
+        tie = int((code + 0.5) / reals[0])
+        for acc in range(tie - 100, tie + 100):
+            made = [mbqm_double(acc, *multiplier) for multiplier in multipliers]
+            if len(set(made)) > 1:
+                found.append(acc)
+                codes.append(made)
+    return np.array(found, np.int32), list(np.array(codes).T)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_multipliers_of_svdf_are_formed_in_float64(seed: int) -> None:
+    """A bias near a tie shows in which precision TFLite Micro forms s_state * s_time / s_out."""
+    rng = np.random.default_rng(seed)
+    state, time = (float(np.float32(s)) for s in rng.uniform(0.001, 0.02, 2))
+    out = float(np.float32(state * time * 2.0**22 * rng.uniform(0.9, 1.4)))
+    bias, expected = near_ties((state, time, out))
+    count = bias.size
+    tensors = (
+        tensor("x", (1, 1), "int8", 0.01),
+        tensor("feature", np.ones((count, 1)), "int8", 0.01),
+        tensor("time", np.ones((count, 1)), "int16", time),
+        tensor("bias", bias, "int32", state * time),
+        tensor("state", (1, count), "int16", state, variable=True),
+        tensor("y", (1, count), "int8", out),
+    )
+    operator = Operator("SVDF", ("x", "feature", "time", "bias", "state"), ("y",), {"rank": 1})
+    model = Model(tensors, (operator,), ("x",), ("y",)).to_bytes()
+    feed = {"x": np.zeros((1, 1), np.int8)}
+    with micro() as oracle:
+        (theirs,) = oracle.run(model, [feed])
+    ours = execute(read_tflite(model, Path("m.tflite")), PROFILES["cmsis_nn"], feed)["y"]
+    assert count > 100
+    assert np.array_equal(ours, theirs["y"])
+    wrong = [int(np.count_nonzero(codes != theirs["y"].ravel())) for codes in expected]
+    assert wrong[0] == 0
+    assert max(wrong[1:]) > 0
 
 
 def test_single_rounding_is_seen() -> None:

@@ -148,7 +148,8 @@ def _parse(data: bytes, path: Path) -> onnx.ModelProto:
 def _initializer(initializer: onnx.TensorProto) -> NDArray[Any]:
     what = f"initializer {shown(initializer.name)!r}"
     array = array_of(initializer, what)
-    if array.dtype.kind == "f" and not np.isfinite(array).all():
+    # Masks hold -inf; whatever else reads one refuses it.
+    if array.dtype.kind == "f" and not (np.isfinite(array) | np.isneginf(array)).all():
         raise FormatError(f"{what} must be finite, not NaN or infinite")
     return array
 

@@ -12,7 +12,6 @@ from hwsim.profile import (
     OperatorRule,
     Requant,
 )
-from hwsim.profiles.cmsis import CMSIS_NN
 from hwsim.profiles.litert import TFLITE_REF
 from hwsim.profiles.rows import Rows, chosen, rows
 from hwsim.quant import INT8, Rounding
@@ -23,6 +22,9 @@ _AS_REFERENCE = (
 )  # fmt: skip
 # TFLite Micro quantizes uint8 and int8 codes into each other and moves them, but computes on int8.
 _ANY_CODES = (Op.QUANTIZE,)
+
+# int64 accumulators meet 16 bits of the multiplier and are rounded once.
+WIDE = OperatorRule(Requant.HALF_UP, multiplier_bits=15, right_shifts=(-7, 31), accumulator_bits=48)
 
 
 def _signed(graph: Graph, node: Node) -> bool:
@@ -55,9 +57,10 @@ def _rows() -> Rows:
 
 
 def _recurrent() -> Rows:
-    """Rows of LSTM and SVDF, equal to CMSIS-NN's; the gates' products are int16 MULs."""
-    return chosen(CMSIS_NN.rules, (Op.LSTM, Op.SVDF), 8) | chosen(
-        CMSIS_NN.rules, (Op.LSTM, Op.MUL), 16
+    """Rows of LSTM and SVDF; the products of an LSTM's gates are int16 MULs."""
+    double = OperatorRule(Requant.DOUBLE_ROUNDING)
+    return (
+        rows((Op.LSTM, Op.SVDF), double) | rows((Op.LSTM,), WIDE, 16) | rows((Op.MUL,), double, 16)
     )
 
 
