@@ -397,10 +397,10 @@ def test_constant_channels_make_one_code(operator: str) -> None:
     for seed in range(30):
         graph, _ = loaded(operator, seed)
         node = graph.nodes[0]
-        weights, bias = (graph.values[name] for name in node.inputs[1:3])
-        if len(node.inputs) < 3 or weights.data is None or bias.data is None:
+        if len(node.inputs) < 3 or not node.inputs[2]:
             continue
-        assert weights.quant is not None
+        weights, bias = (graph.values[name] for name in node.inputs[1:3])
+        assert weights.quant is not None and weights.data is not None and bias.data is not None
         data, shifts = weights.data.copy(), bias.data.copy()
         zero = weights.quant.zero_point[0]
         data[(..., 0) if operator == "DEPTHWISE_CONV_2D" else 0] = zero
