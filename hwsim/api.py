@@ -16,7 +16,7 @@ from hwsim.accumulation import (
     LayerAccumulator,
     Narrowed,
     Observed,
-    constant_channels_of,
+    constant_channels,
     widths_to_try,
 )
 from hwsim.allocation import allocate, uniform_allocations
@@ -301,23 +301,27 @@ def accumulators(
     seen: Mapping[str, Observed] = {}
     narrowed: Mapping[str, tuple[Narrowed, ...]] = {}
     samples = 0
-    if inputs is not None:
-        from hwsim.kernels.observe import count_narrowed, observe
+    from hwsim.kernels.observe import constant_outputs, count_narrowed, observe
 
+    if inputs is not None:
         arrays = checked_inputs(graph, inputs, chosen.input_rounding)
         samples = next((array.shape[0] for array in arrays.values() if array.ndim), 1)
         names = frozenset(bound.node for bound in bounds)
         seen = observe(graph, chosen, names, arrays, threads, progress)
         tried = {name: widths_to_try(found, widths) for name, found in seen.items()}
-        narrowed = count_narrowed(graph, chosen, tried, arrays, threads, progress)
+        if any(tried.values()):
+            narrowed = count_narrowed(graph, chosen, tried, arrays, threads, progress)
     nodes = {node.name: node for node in graph.nodes}
+    dead = constant_outputs(graph, chosen)
     layers = tuple(
         LayerAccumulator(
             bound,
             nodes[bound.node].op.value,
             seen.get(bound.node),
             narrowed.get(bound.node, ()),
-            constant_channels_of(graph, nodes[bound.node], bound),
+            constant_channels(graph, nodes[bound.node], bound, dead[bound.node])
+            if bound.node in dead
+            else None,
         )
         for bound in bounds
     )

@@ -121,8 +121,9 @@ def _print(report: "AccumulatorReport") -> None:
         found = layer.constant
         if found is not None:
             console.print(
-                f"{tail(layer.bound.node)}: {found.channels} channels have no weight but 0 and a "
-                f"bias in [{found.bias_low:,}, {found.bias_high:,}], as reals in "
+                f"{tail(layer.bound.node)}: {found.channels} channels make one code whatever the "
+                f"input ({found.weightless} have no weight but 0); their biases are in "
+                f"[{found.bias_low:,}, {found.bias_high:,}], as reals in "
                 f"[{found.real_low:.3g}, {found.real_high:.3g}]; folded away, "
                 f"{found.bits} bits suffice instead of {layer.bound.bits}",
                 markup=False,

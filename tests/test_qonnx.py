@@ -383,3 +383,27 @@ def test_the_qonnx_package_makes_the_same_reals(tmp_path: Path) -> None:
             # Sums of floats have no exact order: a tie may fall either way, once in a while.
             differing += int(np.count_nonzero(np.abs(mine - theirs) > 1e-4))
     assert elements > 50 and differing == 0
+
+
+@pytest.mark.parametrize("name", ["cnn4", "mlp4"])
+def test_a_file_without_one_of_its_quantizers_runs_or_is_refused(name: str, tmp_path: Path) -> None:
+    whole = NETWORKS[name](0)
+    positions = [i for i, n in enumerate(whole.graph.node) if n.domain == GENERAL]
+    refused = 0
+    for position in positions:
+        model = onnx.ModelProto()
+        model.CopyFrom(whole)
+        node = model.graph.node[position]
+        node.op_type, node.domain = "Identity", ""
+        del node.input[1:], node.attribute[:]
+        path = saved(model, tmp_path)
+        assert hwsim.load(path, "float").is_float
+        try:
+            graph = hwsim.load(path)
+        except HwsimError as error:
+            assert str(error).startswith("small.onnx: node ") and "\n" not in str(error)
+            refused += 1
+            continue
+        feed = np.zeros((1, *graph.inputs[0].shape[1:]), np.float32)
+        assert hwsim.run(graph, feed)
+    assert refused >= len(positions) - 2
