@@ -7,7 +7,14 @@ from hwsim.selfcheck.check import Area
 from hwsim.selfcheck.cmsis import cmsis_nn
 from hwsim.selfcheck.generated import generated, sweeps
 from hwsim.selfcheck.seanet import seanet
+from hwsim.selfcheck.tosa import tosa
 
 AREAS: Mapping[str, Area] = MappingProxyType(
-    {"cmsis_nn": cmsis_nn, "seanet": seanet, "sweeps": sweeps, "generated": generated}
+    {
+        "cmsis_nn": cmsis_nn,
+        "seanet": seanet,
+        "tosa": tosa,
+        "sweeps": sweeps,
+        "generated": generated,
+    }
 )
