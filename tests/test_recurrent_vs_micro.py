@@ -93,7 +93,9 @@ def svdf_model(seed: int) -> Model:
         tensor("state", (batch, features * memory), state, s_scale, variable=True),
         tensor("y", (batch, units), "int8", out_scale, z_out),
     )
-    operator = Operator("SVDF", ("x", "feature", "time", "bias", "state"), ("y",), {"rank": rank})
+    # TFLite Micro's integer kernel does not look at the activation.
+    options = {"rank": rank, "fusedActivationFunction": ("NONE", "RELU")[seed // 2 % 2]}
+    operator = Operator("SVDF", ("x", "feature", "time", "bias", "state"), ("y",), options)
     return Model(tensors, (operator,), ("x",), ("y",))
 
 
