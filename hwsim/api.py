@@ -55,8 +55,14 @@ __all__ = [
 ]  # fmt: skip
 
 
-def load(path: str | Path) -> Graph:
+def load(path: str | Path, profile: str | None = None) -> Graph:
     """Return the graph of a `.tflite` or `.onnx` file.
+
+    Args:
+        path: The file.
+        profile: For a QONNX file: "float" keeps its quantizers as operators on reals, to be run as
+            QONNX defines them; any other name is the arithmetic of the integer graph that the file
+            becomes, "hawq" unless given. Other formats imply their own.
 
     Raises:
         FormatError: If the file is missing, too large, or not what its suffix says.
@@ -77,9 +83,9 @@ def load(path: str | Path) -> Graph:
         from hwsim.formats.tflite import read_tflite
 
         return read_tflite(data, path)
-    from hwsim.formats.onnx import read_onnx
+    from hwsim.formats.qonnx import read_onnx_or_qonnx
 
-    return read_onnx(data, path)
+    return read_onnx_or_qonnx(data, path, profile)
 
 
 def from_torch(module: Any, example_inputs: Any) -> Graph:

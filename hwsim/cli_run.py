@@ -119,7 +119,7 @@ def run(
     from hwsim.feeding import Preparation, read_feed
     from hwsim.study import accuracy_of
 
-    graph = hwsim.load(model)
+    graph = hwsim.load(model, profile)
     feed = read_feed(graph, inputs or data, key, Preparation.of(divide, mean, std), limit)
     for note in feed.notes:
         print(f"note: {note}", file=sys.stderr)
@@ -186,7 +186,7 @@ def trace(
     from hwsim.archives import write_arrays
     from hwsim.feeding import Preparation, read_feed
 
-    graph = hwsim.load(model)
+    graph = hwsim.load(model, profile)
     if random is not None:
         arrays = hwsim.random_inputs(graph, random, seed)
     else:

@@ -22,6 +22,8 @@ from hwsim.attributes import (
     ClipAttrs,
     ConcatAttrs,
     ConvAttrs,
+    FakeQuantAttrs,
+    FakeTruncAttrs,
     FullyConnectedAttrs,
     FusedAttrs,
     GatherAttrs,
@@ -116,6 +118,8 @@ class Op(Enum):
     GATHER = "gather"
     QUANTIZE = "quantize"
     DEQUANTIZE = "dequantize"
+    FAKE_QUANT = "fake_quant"
+    FAKE_TRUNC = "fake_trunc"
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,5 +193,7 @@ _ROWS = (
     OpSpec(Op.GATHER, GatherAttrs, (2, 2), gather_shape, Work.MOVE),
     OpSpec(Op.QUANTIZE, NoAttrs, (1, 1), same_shape, Work.ELEMENTWISE),
     OpSpec(Op.DEQUANTIZE, NoAttrs, (1, 1), same_shape, Work.ELEMENTWISE),
+    OpSpec(Op.FAKE_QUANT, FakeQuantAttrs, (1, 1), same_shape, Work.ELEMENTWISE, float_only=True),
+    OpSpec(Op.FAKE_TRUNC, FakeTruncAttrs, (1, 1), same_shape, Work.ELEMENTWISE, float_only=True),
 )
 OPS = MappingProxyType({spec.op: spec for spec in _ROWS})

@@ -2,9 +2,11 @@
 
 XNNPACK takes a node or leaves it by the node's own shapes, types and scales; each rule here has
 that condition, and what is left follows `otherwise`. Builtin convolutions and products by constant
-weights change their rounding with the shape, so nodes that XNNPACK leaves to those are refused.
-A uint8 DEPTHWISE_CONV_2D is taken where the file's `quantized_dimension` is 0, as converters
-write it; a graph does not keep that number of a per-tensor scale.
+weights change their rounding with the shape, builtin ADD, SUB, MUL and QUANTIZE with an element's
+place in a vector, so nodes that XNNPACK leaves to those are refused.
+Two things that XNNPACK looks at are not in a graph, and are taken to be as the specification and
+converters have them: zero points of per-channel weights are 0, and the `quantized_dimension` of
+per-tensor uint8 weights is 0. XNNPACK leaves a DEPTHWISE_CONV_2D of other weights.
 Sources: tensorflow/lite/delegates/xnnpack/xnnpack_delegate.cc and measurement.
 """
 
@@ -26,13 +28,13 @@ from hwsim.profile import (
     ScaleProduct,
 )
 from hwsim.profiles.litert import TFLITE_REF
-from hwsim.profiles.rows import CLAMPS, Rows, chosen, rows
+from hwsim.profiles.rows import Rows, chosen, rows
 from hwsim.quant import IntType, Rounding
 
 # Operators whose builtin kernels were measured to equal the reference kernels.
 _BUILTIN = (
-    Op.MATMUL, Op.ADD, Op.SUB, Op.MUL, Op.LEAKY_RELU, Op.QUANTIZE, Op.CONCATENATION,
-    Op.AVERAGE_POOL_2D, Op.MAX_POOL_2D, Op.GELU, Op.HARD_SWISH, *CLAMPS,
+    Op.MATMUL, Op.LEAKY_RELU, Op.QUANTIZE, Op.CONCATENATION, Op.AVERAGE_POOL_2D,
+    Op.MAX_POOL_2D, Op.GELU, Op.HARD_SWISH, Op.RELU, Op.RELU6, Op.RELU_N1_TO_1,
 )  # fmt: skip
 _MAX_AXES = 6
 _LEAST_NORMAL = 2.0**-126  # of float32
@@ -117,14 +119,12 @@ def _quantize(graph: Graph, node: Node) -> bool:
 
 
 def _quantize_builtin(graph: Graph, node: Node) -> bool:
-    """Codes whose sign changes are rounded by their place in a vector where they shift right."""
+    """Tell whether nothing shifts right: the builtin kernel rounds that by place."""
     x, out = graph.values[node.inputs[0]], graph.values[node.outputs[0]]
     if x.is_float or out.dtype.bits > 8:
         return False
     ratios = [a / b for a in _scales(x) for b in _scales(out)]
-    return x.dtype == out.dtype or all(
-        quantize_multiplier(ratio).right_shift <= 0 for ratio in ratios
-    )
+    return all(quantize_multiplier(ratio).right_shift <= 0 for ratio in ratios)
 
 
 def _leaky_relu(graph: Graph, node: Node) -> bool:
@@ -162,7 +162,7 @@ def _rows() -> Rows:
     requantized = replace(
         builtin[Op.QUANTIZE, 8],
         condition=Condition(
-            "codes must keep their sign, or s_in / s_out be at least 1/2", _quantize_builtin
+            "s_in / s_out must be at least 1/2, or at least 2**-8 for one type", _quantize_builtin
         ),
     )
     sums = OperatorRule(Requant.HALF_UP, Method.SINGLE_SHIFT, bounds=Bounds.SHIFTED_EVEN)
@@ -182,7 +182,6 @@ def _rows() -> Rows:
             (op, 8): replace(
                 sums,
                 condition=Condition("s_in / s_out must be in [2**-10, 256)", _add),
-                otherwise=builtin[op, 8],
             )
             for op in (Op.ADD, Op.SUB)
         }
@@ -191,7 +190,6 @@ def _rows() -> Rows:
             replace(
                 float32,
                 condition=Condition("s_a * s_b / s_out must be in [2**-16, 256)", _mul),
-                otherwise=builtin[Op.MUL, 8],
             ),
         )
         | rows((Op.MEAN,), mean)

@@ -5,7 +5,9 @@ from types import MappingProxyType
 
 from hwsim.selfcheck.check import Area
 from hwsim.selfcheck.cmsis import cmsis_nn
+from hwsim.selfcheck.divergence import divergence
 from hwsim.selfcheck.generated import generated, sweeps
+from hwsim.selfcheck.networks import networks
 from hwsim.selfcheck.seanet import seanet
 from hwsim.selfcheck.tosa import tosa
 
@@ -16,5 +18,7 @@ AREAS: Mapping[str, Area] = MappingProxyType(
         "tosa": tosa,
         "sweeps": sweeps,
         "generated": generated,
+        "networks": networks,
+        "divergence": divergence,
     }
 )
