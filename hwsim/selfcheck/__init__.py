@@ -9,11 +9,13 @@ from hwsim.selfcheck.divergence import divergence
 from hwsim.selfcheck.generated import generated, sweeps
 from hwsim.selfcheck.networks import networks
 from hwsim.selfcheck.seanet import seanet
+from hwsim.selfcheck.tosa import tosa
 
 AREAS: Mapping[str, Area] = MappingProxyType(
     {
         "cmsis_nn": cmsis_nn,
         "seanet": seanet,
+        "tosa": tosa,
         "sweeps": sweeps,
         "generated": generated,
         "networks": networks,
