@@ -22,7 +22,7 @@ from hwsim.ops import Op
 from hwsim.profile import NumericProfile
 from hwsim.quant import IntType
 from hwsim.recorded import shape_of
-from hwsim.verify import accumulator_bounds
+from hwsim.verify import accumulator_bounds, rule_of
 
 # Output elements, and products, that a search may compute before it gives up.
 TRIED_ELEMENTS = 1 << 24
@@ -32,7 +32,15 @@ _DENSITIES = (0.0, 1 / 64, 1 / 16, 1 / 4, 1.0)
 _ELEMENTWISE = frozenset(
     {
         Op.ADD, Op.SUB, Op.MUL, Op.RELU, Op.RELU6, Op.RELU_N1_TO_1, Op.LEAKY_RELU, Op.LOGISTIC,
-        Op.TANH, Op.HARD_SWISH, Op.GELU, Op.QUANTIZE,
+        Op.TANH, Op.HARD_SWISH, Op.GELU, Op.QUANTIZE, Op.MAXIMUM, Op.MINIMUM,
+        Op.SQUARED_DIFFERENCE, Op.CLIP, Op.SILU, Op.EXP, Op.RSQRT,
+    }
+)  # fmt: skip
+# Operators of one sum per output, which `requantize` maps to its code.
+_SUMS = frozenset(
+    {
+        Op.CONV_2D, Op.DEPTHWISE_CONV_2D, Op.TRANSPOSE_CONV, Op.FULLY_CONNECTED, Op.MATMUL,
+        Op.MEAN, Op.AVERAGE_POOL_2D,
     }
 )  # fmt: skip
 
@@ -164,7 +172,7 @@ def _no_accumulator_parts(probe: Probe) -> bool:
     left, right = (lower(probe.alone, profile).calls[0].step for profile in probe.pair)
     scalings = apart_only_in_scaling(left, right)
     bounds = accumulator_bounds(probe.alone)
-    if scalings is None or len(bounds) != 1:
+    if scalings is None or len(bounds) != 1 or probe.node.op not in _SUMS:
         return False
     one, two = scalings
     low, high = bounds[0].low, bounds[0].high
@@ -174,15 +182,11 @@ def _no_accumulator_parts(probe: Probe) -> bool:
         and max(-low, high) << max(0, -int(scaling.right_shift.min(initial=0))) < 1 << 31
         for scaling in scalings
     )
-    if not rises or any(bounds[0].bits > _width(probe, profile) for profile in probe.pair):
+    widths = [rule_of(probe.alone, probe.node, p).accumulator_bits for p in probe.pair]
+    if not rises or bounds[0].bits > min(widths):
         return False
     channels = range(one.multiplier.size)
     return all(next_apart(one, two, channel, low, high) > high for channel in channels)
-
-
-def _width(probe: Probe, profile: NumericProfile) -> int:
-    bits = probe.alone.values[probe.node.inputs[0]].dtype.bits
-    return profile.rule(probe.node.op, bits).accumulator_bits
 
 
 def _count(candidates: Inputs) -> int:
