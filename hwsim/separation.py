@@ -25,8 +25,8 @@ from hwsim.recorded import shape_of
 from hwsim.verify import accumulator_bounds, rule_of
 
 # Output elements, and products, that a search may compute before it gives up.
-TRIED_ELEMENTS = 1 << 24
-TRIED_PRODUCTS = 1 << 31
+TRIED_ELEMENTS = 1 << 22
+TRIED_PRODUCTS = 1 << 30
 _TOGETHER = 8  # candidates per call: the engine's own chunk
 _DENSITIES = (0.0, 1 / 64, 1 / 16, 1 / 4, 1.0)
 _ELEMENTWISE = frozenset(
@@ -360,22 +360,18 @@ def _drop_elements(point: _Point) -> None:
     Source: Zeller and Hildebrandt, IEEE TSE 28(2), 2002.
     """
     pieces = 2
-    while True:
-        active = point.active
-        if not active.size:
-            return
+    while (active := point.active).size > 1:
         pieces = min(pieces, active.size)
         chunks = np.array_split(active, pieces)
         if point.take_first([_kept(point, chunk) for chunk in chunks]):
             pieces = 2
-        elif pieces > 2 and point.take_first([_without(point, chunk) for chunk in chunks]):
+        elif point.take_first([_without(point, chunk) for chunk in chunks]):
             pieces = max(pieces - 1, 2)
         elif pieces == active.size:
-            if pieces <= 2:
-                point.take_first([_without(point, chunk) for chunk in chunks])
             return
         else:
             pieces = min(2 * pieces, active.size)
+    point.take_first([point.zero])
 
 
 def _kept(point: _Point, chunk: NDArray[np.intp]) -> NDArray[np.float64]:

@@ -22,7 +22,7 @@ from hwsim.profiles import PROFILES
 from hwsim.quant import INT8, INT32, IntType, QuantParams
 from tests.oracle.arith import clamp, mbqm_double, quantize_multiplier
 
-S_X, Z_X, S_W, S_Y, Z_Y, S_F, S_O = 0.05, -3, 0.02, 0.04, -7, 0.03, 0.25
+S_X, Z_X, S_W, S_Y, Z_Y, S_F, S_O = 0.05, -3, 0.02, 0.04, -7, 0.0313, 0.2531
 
 
 def variant(name: str, requant: Requant) -> NumericProfile:
