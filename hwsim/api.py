@@ -26,7 +26,7 @@ from hwsim.comparison import Slack, Validation
 from hwsim.errors import FormatError, GraphError, InputError
 from hwsim.fronts import pareto
 from hwsim.graph import Graph
-from hwsim.inputs import Arrays, checked_inputs
+from hwsim.inputs import Arrays, checked_inputs, index_limit
 from hwsim.intermediates import intermediate_bounds
 from hwsim.partition import Bits, selection_of, workload
 from hwsim.percentiles import percentile_allocation
@@ -55,8 +55,14 @@ __all__ = [
 ]  # fmt: skip
 
 
-def load(path: str | Path) -> Graph:
+def load(path: str | Path, profile: str | None = None) -> Graph:
     """Return the graph of a `.tflite` or `.onnx` file.
+
+    Args:
+        path: The file.
+        profile: For a QONNX file: "float" keeps its quantizers as operators on reals, to be run as
+            QONNX defines them; any other name is the arithmetic of the integer graph that the file
+            becomes, "hawq" unless given. Other formats imply their own.
 
     Raises:
         FormatError: If the file is missing, too large, or not what its suffix says.
@@ -77,9 +83,9 @@ def load(path: str | Path) -> Graph:
         from hwsim.formats.tflite import read_tflite
 
         return read_tflite(data, path)
-    from hwsim.formats.onnx import read_onnx
+    from hwsim.formats.qonnx import read_onnx_or_qonnx
 
-    return read_onnx(data, path)
+    return read_onnx_or_qonnx(data, path, profile)
 
 
 def from_torch(module: Any, example_inputs: Any) -> Graph:
@@ -341,7 +347,10 @@ def cost(
 
 
 def random_inputs(graph: Graph, count: int, seed: int = 0) -> dict[str, NDArray[Any]]:
-    """Return `count` uniform random inputs: all codes of an integer input, [-1, 1) of a float."""
+    """Return `count` uniform random inputs: all codes of an integer input, [-1, 1) of a float.
+
+    An input of indices gets those that its tables have.
+    """
     if count < 1:
         raise InputError(f"number of random inputs must be 1 or more, not {count}")
     if seed < 0:
@@ -350,7 +359,10 @@ def random_inputs(graph: Graph, count: int, seed: int = 0) -> dict[str, NDArray[
     arrays: dict[str, NDArray[Any]] = {}
     for value in graph.inputs:
         shape = (count * value.shape[0], *value.shape[1:]) if value.shape else ()
-        if isinstance(value.dtype, IntType):
+        rows = index_limit(graph, value.name)
+        if rows is not None:
+            arrays[value.name] = generator.integers(0, rows, shape, value.dtype.storage)
+        elif isinstance(value.dtype, IntType):
             arrays[value.name] = generator.integers(
                 value.dtype.min, value.dtype.max, shape, value.dtype.storage, endpoint=True
             )
@@ -377,7 +389,8 @@ def validate(
 
     A side is a profile (an object, its name, a `.toml` file), "float" (the float engine on
     dequantized weights, each value rounded to its own codes), "litert_ref" (LiteRT's reference
-    kernels), "litert" (its default kernels), "onnxruntime", or the path of an `.npz` with values
+    kernels), "litert" (its default kernels), "tflite_micro", "onnxruntime", or the path of an
+    `.npz` with values
     by name.
 
     Args:

@@ -17,6 +17,7 @@ from hwsim.attributes import (
     PadAttrs,
     ReshapeAttrs,
     SliceAttrs,
+    SoftmaxAttrs,
     SplitAttrs,
     SvdfAttrs,
     TransposeAttrs,
@@ -174,7 +175,9 @@ def _keeps_batch(node: Node, operands: Sequence[Value], old: int) -> bool:
             return attrs.axis == 0 and x.is_constant
         case FullyConnectedAttrs():
             return len(x.shape) >= 2 and _only_data(operands)
-    if node.op in (Op.SOFTMAX, Op.LAYER_NORM, Op.BATCH_NORM):
+    if isinstance(attrs, SoftmaxAttrs) and attrs.causal and len(x.shape) < 3:
+        return False
+    if node.op in (Op.SOFTMAX, Op.LAYER_NORM, Op.RMS_NORM, Op.BATCH_NORM):
         return len(x.shape) >= 2 and _only_data(operands)
     if node.op is Op.MATMUL and len(node_shape(operands)) < 3:
         return False

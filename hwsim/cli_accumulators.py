@@ -53,7 +53,7 @@ def accumulators(
     widths = _widths(bits)
     if widths is not None and data is None and random is None:
         raise InputError("--bits must come with inputs to count on; give --data or --random")
-    graph = hwsim.load(model)
+    graph = hwsim.load(model, profile)
     inputs: Any = None
     if data is not None:
         inputs = read_feed(graph, data, key, Preparation.of(divide, mean, std), limit).arrays

@@ -1,6 +1,7 @@
 """Verbs about one model and its arithmetic: info, run, trace."""
 
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -22,10 +23,18 @@ from hwsim.cli_options import (
 )
 
 
-def info(model: Model, as_json: AsJson = False) -> None:
+def info(
+    model: Model,
+    profile: Annotated[
+        str | None, typer.Option(help="Show each non-linearity's bits and errors under it.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
     """Show inputs, outputs, operators, units and proved accumulator widths of a model."""
     import hwsim
+    from hwsim.approximations import approximations
     from hwsim.partition import workload
+    from hwsim.profiles import find_profile
     from hwsim.verify import accumulator_bounds
 
     graph = hwsim.load(model)
@@ -51,6 +60,9 @@ def info(model: Model, as_json: AsJson = False) -> None:
         "units": [unit.name for unit in units if unit.has_choice],
         "nodes": rows,
     }
+    forms = [] if profile is None else approximations(graph, find_profile(profile))
+    if profile is not None:
+        summary["approximations"] = [asdict(form) for form in forms]
     if as_json:
         print_json(summary)
         return
@@ -71,6 +83,21 @@ def info(model: Model, as_json: AsJson = False) -> None:
     for kind in ("inputs", "outputs"):
         console.print(f"{kind}: {summary[kind]}", markup=False)
     console.print(f"MACs {summary['macs']:,}, weights {summary['weights']:,}")
+    if not forms:
+        return
+    table = Table(title=f"non-linearities under {profile}")
+    table.add_column("node", no_wrap=True)
+    for name in ("method", "scale", "bits", "max error", "mean error", "of"):
+        table.add_column(name)
+    for form in forms:
+        reals = (f"{number:.3g}" for number in (form.scale, form.max_error, form.mean_error))
+        scale, most, mean = reals
+        bits = str(form.bits)
+        table.add_row(tail(form.node), form.method, scale, bits, most, mean, form.what)
+    console.print(table)
+    for form in forms:
+        for warning in form.warnings:
+            console.print(f"{form.node}: {warning}", markup=False)
 
 
 def run(
@@ -92,7 +119,7 @@ def run(
     from hwsim.feeding import Preparation, read_feed
     from hwsim.study import accuracy_of
 
-    graph = hwsim.load(model)
+    graph = hwsim.load(model, profile)
     feed = read_feed(graph, inputs or data, key, Preparation.of(divide, mean, std), limit)
     for note in feed.notes:
         print(f"note: {note}", file=sys.stderr)
@@ -159,7 +186,7 @@ def trace(
     from hwsim.archives import write_arrays
     from hwsim.feeding import Preparation, read_feed
 
-    graph = hwsim.load(model)
+    graph = hwsim.load(model, profile)
     if random is not None:
         arrays = hwsim.random_inputs(graph, random, seed)
     else:

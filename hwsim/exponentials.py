@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from hwsim.errors import GraphError
 from hwsim.profile import Method, OperatorRule
 
-INT64_BITS = 64
+INTEGER_BITS = 63  # of a non-negative int64
 _LN2 = -0.6931
 _IBERT = (0.35815147, 0.96963238)  # a x**2 + b x + 1 on (-ln 2, 0]
 _IBERT_SHIFT = 30
@@ -35,7 +35,7 @@ class Exponential:
         codes: int64, its value at first, first + 1 ...
         scale: Real value of one argument.
         unit: Real value of one code.
-        bits: Signed width of the widest intermediate integer.
+        bits: Width of the widest intermediate integer, with a sign where one can be negative.
     """
 
     first: int
@@ -53,10 +53,8 @@ class Exponential:
     def errors(self) -> NDArray[np.float64]:
         """|code - exp| at every argument up to 0, as reals."""
         arguments = self.scale * np.arange(self.first, 1)
-        found: NDArray[np.float64] = np.abs(
-            self.codes[: len(arguments)] * self.unit - np.exp(arguments)
-        )
-        return found
+        errors: NDArray[np.float64] = self.codes[: len(arguments)] * self.unit - np.exp(arguments)
+        return np.abs(errors)
 
 
 def softmax_exponential(rule: OperatorRule, scale: float, span: int) -> Exponential:
@@ -68,8 +66,7 @@ def softmax_exponential(rule: OperatorRule, scale: float, span: int) -> Exponent
         span: Largest code difference.
 
     Raises:
-        GraphError: If exp(0) is no positive integer, an integer leaves 64 bits, or lines of the
-            profile would lose the order of logits.
+        GraphError: If exp(0) is no positive integer, or an integer leaves 64 bits.
     """
     match rule.method:
         case Method.IBERT:
@@ -82,24 +79,21 @@ def softmax_exponential(rule: OperatorRule, scale: float, span: int) -> Exponent
             exact = np.exp(scale * np.arange(-span, 1)) * 2.0**rule.fraction_bits
             codes = np.floor(exact + 0.5).astype(np.int64)
             made = Exponential(-span, codes, scale, 2.0**-rule.fraction_bits,
-                               rule.fraction_bits + 2)  # fmt: skip
+                               rule.fraction_bits + 1)  # fmt: skip
     if made.codes[-1] < 1:
         raise GraphError(
             f"exponential of 0 by {rule.method.value} must be a positive integer, not "
             f"{made.codes[-1]}; the input's scale {scale:g} is too coarse for it"
         )
-    if rule.method is Method.PIECEWISE and not made.keeps_order:
-        raise GraphError(
-            f"exponential of {rule.segments} lines must keep the order of logits at scale "
-            f"{scale:g}; give it more fraction_bits or guard_bits"
-        )
+    # No slope is negative, and each line is clipped to where its neighbors begin and end.
+    assert made.keeps_order or rule.method is Method.IBERT
     return made
 
 
 def _fitting(values: list[int], bits: int, method: str, scale: float) -> NDArray[np.int64]:
-    if bits > INT64_BITS:
+    if bits > INTEGER_BITS:
         raise GraphError(
-            f"exponential by {method} must fit {INT64_BITS} bits, not {bits}; the input's scale "
+            f"exponential by {method} must fit {INTEGER_BITS} bits, not {bits}; the input's scale "
             f"{scale:g} is too fine for it"
         )
     return np.array(values, np.int64)
@@ -134,7 +128,7 @@ def _ibert(scale: float, span: int) -> Exponential:
             f"scale {scale:g} is too coarse for it"
         )
     wide = [polynomial(x) for x in range(-span, 1)]
-    bits = max(wide).bit_length() + 1
+    bits = max(wide).bit_length()
     _fitting([], bits, "ibert", scale)
     ratio = _IBERT_LARGEST / largest
     codes = [min(dyadic(value, ratio), _IBERT_LARGEST) for value in wide]
@@ -152,7 +146,7 @@ def shift_exponential(scale: float, first: int, last: int, shift: int) -> Expone
         return max((r - 2 * one) << places if places >= 0 else (r - 2 * one) >> -places, 0)
 
     values = [code(x) for x in range(first, last + 1)]
-    bits = max(values).bit_length() + 1
+    bits = max(values).bit_length()
     codes = _fitting(values, bits, "ivit", scale)
     return Exponential(first, codes, scale, scale * 2.0**-shift, bits)
 

@@ -514,6 +514,7 @@ PASSES: Sequence[Callable[[Graph], Graph]] = (
     fold_divisions,
     fold_bias,
     fold_factors,
+    find_causal,  # a factor stood between mask and softmax
     fuse_clamps,
 )
 

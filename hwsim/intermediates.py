@@ -16,9 +16,9 @@ from hwsim.norm import FRACTION_BITS, epsilon_code
 from hwsim.ops import Op
 from hwsim.profile import Method, NumericProfile, OperatorRule
 from hwsim.quant import IntType
-from hwsim.verify import signed_bits
+from hwsim.verify import rule_of, signed_bits
 
-SHIFTED_LEFT_SHIFT = 20
+ADD_BITS = 20  # bits of SINGLE_SHIFT's larger multiplier, its first one left out
 # A 31-bit multiplier is within one part in 2**30 of its ratio.
 _MULTIPLIER_SLACK = 1 + Fraction(1, 1 << 30)
 
@@ -67,7 +67,7 @@ def _sum(graph: Graph, node: Node, rule: OperatorRule) -> Ranges:
     ends = [_centered(value) for value in parts]
     found: Ranges = {}
     if rule.method is Method.SHIFTED:
-        shifted = [(low << SHIFTED_LEFT_SHIFT, high << SHIFTED_LEFT_SHIFT) for low, high in ends]
+        shifted = [(low << rule.left_shift, high << rule.left_shift) for low, high in ends]
         found["shifted operand"] = min(low for low, _ in shifted), max(top for _, top in shifted)
         # The common scale is twice the larger one, so each ratio is at most 1/2.
         ratios = [Fraction(1, 2)] * 2
@@ -81,11 +81,17 @@ def _sum(graph: Graph, node: Node, rule: OperatorRule) -> Ranges:
             else Fraction(1)
             for value in parts
         ]
+    register, half = "sum of rescaled operands", 0
+    if rule.method is Method.SINGLE_SHIFT:
+        register = "sum of products"
+        fraction = ADD_BITS + 1 - math.frexp(float(max(ratios)))[1]
+        ratios = [math.ceil(ratio * Fraction(2) ** fraction) + Fraction(1) for ratio in ratios]
+        half = 1 << (fraction - 1)
     rescaled = [_rescaled(end, ratio) for end, ratio in zip(ends, ratios, strict=True)]
     (low, high), (other_low, other_high) = rescaled
     if node.op is Op.SUB:
         other_low, other_high = -other_high, -other_low
-    found["sum of rescaled operands"] = low + other_low, high + other_high
+    found[register] = low + other_low, high + other_high + half
     return found
 
 
@@ -143,7 +149,7 @@ def intermediate_bounds(graph: Graph, profile: NumericProfile) -> tuple[Intermed
         x = graph.values[node.inputs[0]]
         if node.op not in _RANGES or x.is_float or graph.values[node.outputs[0]].is_float:
             continue
-        rule = profile.rule(node.op, x.dtype.bits)
+        rule = rule_of(graph, node, profile)
         ranges = _RANGES[node.op](graph, node, rule)
         bounds += [IntermediateBound(node.name, name, *ends) for name, ends in ranges.items()]
     return tuple(bounds)

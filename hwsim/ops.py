@@ -3,6 +3,7 @@
 Layouts: activations NHWC, CONV weights (O, kh, kw, I / groups), DEPTHWISE weights (1, kh, kw, O)
 with O = I * multiplier, TRANSPOSE_CONV weights (O, kh, kw, I), FULLY_CONNECTED weights (O, I). A
 new operator is one row here, one kernel, one oracle and one vector set.
+TRANSPOSE_CONV may read the output's shape, which must be the stated one, as a fourth operand.
 
 Recurrent operators keep nothing between calls: states are operands and results.
 * LSTM: x (B, T, I); input weights (H, I) and recurrent weights (H, H) of the input, forget, cell
@@ -21,6 +22,8 @@ from hwsim.attributes import (
     ClipAttrs,
     ConcatAttrs,
     ConvAttrs,
+    FakeQuantAttrs,
+    FakeTruncAttrs,
     FullyConnectedAttrs,
     FusedAttrs,
     GatherAttrs,
@@ -115,6 +118,8 @@ class Op(Enum):
     GATHER = "gather"
     QUANTIZE = "quantize"
     DEQUANTIZE = "dequantize"
+    FAKE_QUANT = "fake_quant"
+    FAKE_TRUNC = "fake_trunc"
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +148,7 @@ _MANY = 4096
 _ROWS = (
     OpSpec(Op.CONV_2D, ConvAttrs, (2, 3), conv_shape, Work.CONV),
     OpSpec(Op.DEPTHWISE_CONV_2D, ConvAttrs, (2, 3), depthwise_shape, Work.DEPTHWISE),
-    OpSpec(Op.TRANSPOSE_CONV, TransposeConvAttrs, (2, 3), transpose_conv_shape, Work.CONV),
+    OpSpec(Op.TRANSPOSE_CONV, TransposeConvAttrs, (2, 4), transpose_conv_shape, Work.CONV),
     OpSpec(
         Op.FULLY_CONNECTED, FullyConnectedAttrs, (2, 3), fully_connected_shape, Work.FULLY_CONNECTED
     ),
@@ -188,5 +193,7 @@ _ROWS = (
     OpSpec(Op.GATHER, GatherAttrs, (2, 2), gather_shape, Work.MOVE),
     OpSpec(Op.QUANTIZE, NoAttrs, (1, 1), same_shape, Work.ELEMENTWISE),
     OpSpec(Op.DEQUANTIZE, NoAttrs, (1, 1), same_shape, Work.ELEMENTWISE),
+    OpSpec(Op.FAKE_QUANT, FakeQuantAttrs, (1, 1), same_shape, Work.ELEMENTWISE, float_only=True),
+    OpSpec(Op.FAKE_TRUNC, FakeTruncAttrs, (1, 1), same_shape, Work.ELEMENTWISE, float_only=True),
 )
 OPS = MappingProxyType({spec.op: spec for spec in _ROWS})

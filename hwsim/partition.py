@@ -113,9 +113,11 @@ def partition(graph: Graph) -> Partition:
     groups = _Disjoint(names)
     for node in fused.nodes:
         if node.op in MOVES or node.op is Op.MAX_POOL_2D:
-            dynamic = [n for n in node.inputs if n and not fused.values[n].is_constant]
-            for name in (*dynamic[1:], *node.outputs):
-                groups.union(dynamic[0], name)
+            # A table's codes are moved, the indices that choose them are not.
+            moved = node.inputs[:1] if node.op is Op.GATHER else node.inputs
+            dynamic = [n for n in moved if n and not fused.values[n].is_constant]
+            for name in (*dynamic, *node.outputs)[1:]:
+                groups.union((*dynamic, *node.outputs)[0], name)
     choosers = [node for node in fused.nodes if node.op in CHOOSING]
     units = _Disjoint([node.name for node in choosers])
     first: dict[str, str] = {}

@@ -4,18 +4,23 @@
 `OperatorRule` says how accumulators become codes again and how a non-linearity is approximated.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum, IntEnum
 from types import MappingProxyType
+from typing import TYPE_CHECKING, Optional
 
 from hwsim.errors import GraphError
 from hwsim.ops import Op
 from hwsim.quant import Rounding
 
+if TYPE_CHECKING:
+    from hwsim.graph import Graph, Node
+
 MULTIPLIER_BITS = (2, 31)
 RIGHT_SHIFTS = (-30, 31)
 ACCUMULATOR_BITS = (2, 64)
+PRODUCT_BITS = 64  # an accumulator times its multiplier, in int64
 EXPONENTIAL_FIELDS = MappingProxyType(
     {"segments": (1, 64), "fraction_bits": (4, 30), "guard_bits": (0, 16)}
 )
@@ -31,6 +36,7 @@ class Requant(IntEnum):
     * HALF_UP, HALF_AWAY, HALF_EVEN, FLOOR, TRUNC: one exact dyadic product, rounded once.
     * REAL_HALF_AWAY: float64 product with the real scale ratio, ties away from zero.
     * FLOAT32_HALF_EVEN: float32 product with the scale ratio in float32, ties to even.
+    * FLOAT32_SHIFTED: as that, but the zero point is added in float32 before the rounding.
     * NONE: the accumulator itself is the result.
     """
 
@@ -44,11 +50,15 @@ class Requant(IntEnum):
     TRUNC = 7
     FLOAT32_HALF_EVEN = 8
     DOUBLE_HALF_UP = 9
+    FLOAT32_SHIFTED = 10
 
     @property
     def is_fixed(self) -> bool:
         """Whether the product is taken with an integer multiplier."""
-        return self not in (Requant.REAL_HALF_AWAY, Requant.FLOAT32_HALF_EVEN, Requant.NONE)
+        return self not in (
+            Requant.REAL_HALF_AWAY, Requant.FLOAT32_HALF_EVEN, Requant.FLOAT32_SHIFTED,
+            Requant.NONE,
+        )  # fmt: skip
 
 
 class ScaleProduct(Enum):
@@ -57,14 +67,12 @@ class ScaleProduct(Enum):
     * FLOAT64: throughout.
     * FLOAT32: the product in float32, the quotient in float64.
     * FLOAT32_IF_UNSIGNED: FLOAT32 for unsigned activations, else FLOAT64.
-    * FLOAT32_IF_PER_TENSOR: FLOAT32 where the second operand has one scale, else FLOAT64.
     * FLOAT32_RATIO: product and quotient in float32.
     """
 
     FLOAT64 = "float64"
     FLOAT32 = "float32"
     FLOAT32_IF_UNSIGNED = "float32_if_unsigned"
-    FLOAT32_IF_PER_TENSOR = "float32_if_per_tensor"
     FLOAT32_RATIO = "float32_ratio"
 
 
@@ -83,7 +91,11 @@ class Method(Enum):
     * UINT16_TABLE: 256 entries of 16 bits over half the range, interpolated; the rest by symmetry.
     * LUT_513_FLOAT64, LUT_513_FLOAT32: tables of 513 entries over the range of 16 bits,
       interpolated; their entries are formed in that precision.
-    * GEMMLOWP: Q5.26 fixed-point exponential and a Newton reciprocal.
+    * GEMMLOWP: fixed-point exponential (Q5.26, Q4.27 for LOGISTIC) and a Newton reciprocal.
+    * SINGLE_SHIFT: both operands times integers of one fraction, added, shifted once, ties up.
+    * FIXED_8: a multiplier of 8 fraction bits, shifted once, ties up; reals times a reciprocal.
+    * FLOAT32: in float32, the zero point added before ties go to even; functions in float64 first.
+    * FLOAT_TABLE: float32 exponentials by code difference, a float32 sum in element order.
     * NEWTON: five Newton steps in 32-bit fixed point.
     * INTEGER_SQRT: exact integer sums, a bitwise-exact integer square root, one division.
     * IBERT: second-order polynomials of I-BERT; its LayerNorm's 31-bit reciprocal of the deviation.
@@ -104,6 +116,10 @@ class Method(Enum):
     LUT_513_FLOAT64 = "lut_513_float64"
     LUT_513_FLOAT32 = "lut_513_float32"
     GEMMLOWP = "gemmlowp"
+    SINGLE_SHIFT = "single_shift"
+    FIXED_8 = "fixed_8"
+    FLOAT32 = "float32"
+    FLOAT_TABLE = "float_table"
     NEWTON = "newton"
     INTEGER_SQRT = "integer_sqrt"
     IBERT = "ibert"
@@ -115,19 +131,21 @@ class Method(Enum):
 _DOUBLE = (Requant.DOUBLE_ROUNDING, Requant.DOUBLE_HALF_UP)
 METHODS: Mapping[Op, tuple[Method, ...]] = MappingProxyType(
     {
-        Op.ADD: (Method.SHIFTED, Method.APART, Method.SHIFTED_OR_POWERS),
-        Op.SUB: (Method.SHIFTED, Method.APART, Method.SHIFTED_OR_POWERS),
+        Op.ADD: (Method.SHIFTED, Method.APART, Method.SHIFTED_OR_POWERS, Method.SINGLE_SHIFT),
+        Op.SUB: (Method.SHIFTED, Method.APART, Method.SHIFTED_OR_POWERS, Method.SINGLE_SHIFT),
         Op.SQUARED_DIFFERENCE: (Method.SHIFTED,),
+        Op.QUANTIZE: (Method.REQUANTIZE, Method.FIXED_8),
+        Op.LEAKY_RELU: (Method.REQUANTIZE, Method.FIXED_8),
         Op.AVERAGE_POOL_2D: (Method.CODES, Method.REQUANTIZE),
         Op.MEAN: (Method.FOLDED, Method.REQUANTIZE),
         Op.SOFTMAX: (
             Method.GEMMLOWP, Method.LUT_513_FLOAT64, Method.LUT_513_FLOAT32, Method.IBERT,
-            Method.IVIT, Method.PIECEWISE, Method.EXP_TABLE,
+            Method.IVIT, Method.PIECEWISE, Method.EXP_TABLE, Method.FLOAT_TABLE,
         ),
         Op.LAYER_NORM: (Method.INTEGER_SQRT, Method.IBERT, Method.IVIT),
         Op.RMS_NORM: (Method.INTEGER_SQRT,),
-        Op.LOGISTIC: (Method.TABLE, Method.UINT16_TABLE),
-        Op.TANH: (Method.TABLE, Method.UINT16_TABLE),
+        Op.LOGISTIC: (Method.TABLE, Method.UINT16_TABLE, Method.FLOAT32, Method.GEMMLOWP),
+        Op.TANH: (Method.TABLE, Method.UINT16_TABLE, Method.FLOAT32, Method.GEMMLOWP),
         Op.GELU: (Method.TABLE, Method.LUT_513_FLOAT32, Method.IBERT, Method.IVIT),
         Op.SILU: (Method.TABLE,),
         Op.EXP: (Method.TABLE, Method.LUT_513_FLOAT32),
@@ -165,6 +183,34 @@ class Clamp(Enum):
     SYMMETRIC = "symmetric"
 
 
+class Bounds(Enum):
+    """How the real bounds of a fused activation become codes; the quotient is float32 in both.
+
+    * HALF_AWAY: the quotient rounded, ties away from zero, then the zero point.
+    * SHIFTED_EVEN: quotient and zero point added in float32, then rounded, ties to even.
+    """
+
+    HALF_AWAY = "half_away"
+    SHIFTED_EVEN = "shifted_even"
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """Which nodes a rule is for.
+
+    Args:
+        says: What must be true of the node, as a sentence without its end.
+        holds: Whether it is.
+    """
+
+    says: str
+    holds: Callable[["Graph", "Node"], bool] = field(compare=False)
+
+    def __str__(self) -> str:
+        """Return the sentence."""
+        return self.says
+
+
 @dataclass(frozen=True, slots=True)
 class OperatorRule:
     """One cell of a profile: an operator at one activation width.
@@ -176,6 +222,7 @@ class OperatorRule:
         multiplier_bits: Fraction bits of the multiplier, which is below 2**multiplier_bits.
         right_shifts: Smallest and largest right shift; negative shifts left.
         clamp: The codes of the output that are used.
+        bounds: How a fused activation narrows them.
         accumulator_bits: Signed width of the accumulator.
         overflow: What the accumulator does beyond it.
         table: Output codes by input code, smallest first, in the place of a computed table.
@@ -185,6 +232,8 @@ class OperatorRule:
         guard_bits: Fraction bits that a line's sum has beyond those of a PIECEWISE result.
         left_shift: Bits that SHIFTED gains before it brings operands to a common scale.
         narrow_bias: The rule where a bias has at most 32 bits; None if that makes no difference.
+        condition: The nodes that the rule is for; every one unless given.
+        otherwise: The rule of the others; they are refused unless given.
     """
 
     requant: Requant
@@ -193,6 +242,7 @@ class OperatorRule:
     multiplier_bits: int = MULTIPLIER_BITS[1]
     right_shifts: tuple[int, int] = RIGHT_SHIFTS
     clamp: Clamp = Clamp.FULL
+    bounds: Bounds = Bounds.HALF_AWAY
     accumulator_bits: int = 32
     overflow: Overflow = Overflow.ERROR
     table: tuple[int, ...] | None = None
@@ -201,7 +251,9 @@ class OperatorRule:
     fraction_bits: int = 15
     guard_bits: int = 8
     left_shift: int = 20
-    narrow_bias: "OperatorRule | None" = None
+    narrow_bias: Optional["OperatorRule"] = None
+    condition: Condition | None = None
+    otherwise: Optional["OperatorRule"] = None
 
     def __post_init__(self) -> None:
         """Refuse fields that contradict each other."""
@@ -226,6 +278,11 @@ class OperatorRule:
         if not low <= self.accumulator_bits <= high:
             raise GraphError(
                 f"accumulator_bits must be in [{low}, {high}], not {self.accumulator_bits}"
+            )
+        if free and self.accumulator_bits + self.multiplier_bits > PRODUCT_BITS:
+            raise GraphError(
+                f"accumulator_bits and multiplier_bits must add to at most {PRODUCT_BITS}, "
+                f"not {self.accumulator_bits} and {self.multiplier_bits}"
             )
         for name, (low, high) in EXPONENTIAL_FIELDS.items():
             if not low <= getattr(self, name) <= high:
@@ -264,8 +321,11 @@ class NumericProfile:
     def __post_init__(self) -> None:
         """Refuse a method that its operator does not have."""
         object.__setattr__(self, "rules", MappingProxyType(dict(self.rules)))
-        for (op, width), rule in self.rules.items():
+        for (op, width), first in self.rules.items():
             known = METHODS.get(op, (Method.REQUANTIZE,))
+            rule = first
+            while rule.method in known and rule.otherwise is not None:
+                rule = rule.otherwise
             if rule.method not in known:
                 raise GraphError(
                     f"{self.label}: {op.value}, {width} bits: method must be one of "

@@ -128,7 +128,9 @@ def plan_scheme(
     if _method(profile, Op.GELU) is Method.IBERT:
         sums = parts.accumulators | gelu_accumulators(parts.graph)
         parts = replace(parts, accumulators=sums)
-    groups = dict.fromkeys(parts.group.values())
+    groups = {
+        group: None for name, group in parts.group.items() if parts.graph.values[name].is_float
+    }
     formats = {group: group_format(parts, ranges, options, group, profile) for group in groups}
     return Scheme(parts, options, formats, profile)
 
@@ -219,7 +221,9 @@ class _Builder:
 
     def build(self) -> Graph:
         for value in self.graph.activations:
-            if value.name not in self.scheme.parts.accumulators:
+            if not value.is_float:
+                self.values[value.name] = value  # indices
+            elif value.name not in self.scheme.parts.accumulators:
                 dtype, quant = self.scheme.of(value.name)
                 self.values[value.name] = replace(value, dtype=dtype, quant=quant)
         for node in self.graph.nodes:
@@ -386,6 +390,7 @@ _CONVERTERS: Mapping[Op, _Converter] = MappingProxyType(
         Op.LAYER_NORM: _Builder.layer_norm,
         Op.RMS_NORM: _Builder.layer_norm,
         Op.CONCATENATION: _Builder.concatenation,
+        Op.GATHER: _Builder.concatenation,
         Op.PAD: _Builder.pad,
     }
 )

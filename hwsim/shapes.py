@@ -129,7 +129,9 @@ def transpose_conv_shape(attrs: TransposeConvAttrs, shapes: Sequence[Shape]) -> 
     _rank(x, 4, "input")
     _rank(w, 4, "weights")
     _require(w[3] == x[3], f"weights must have {x[3]} input channels, not {w[3]}")
-    _bias(shapes, w[0])
+    # The third may be a bias or, where there is none, the output's shape.
+    for shape in shapes[2:]:
+        _require(shape in ((w[0],), (len(x),)), f"bias must have shape ({w[0]},), not {shape}")
     for name, pair, least in (
         ("stride", attrs.stride, 1), ("output size", attrs.size, 1), ("origin", attrs.origin, 0),
     ):  # fmt: skip

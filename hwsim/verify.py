@@ -258,13 +258,20 @@ def rule_of(graph: Graph, node: Node, profile: NumericProfile) -> OperatorRule:
     """Return the profile's rule for a node: by its operator, its width and that of its bias.
 
     The width is the first operand's; an operand that is no quantized real leaves it to the result.
+
+    Raises:
+        GraphError: If the profile has no row for it, or the row is not for this node.
     """
     first = graph.values[node.inputs[0]]
     value = first if first.quant is not None else graph.values[node.outputs[0]]
     rule = profile.rule(node.op, value.dtype.bits)
     bias = graph.value_or_none(node.inputs[2]) if len(node.inputs) > 2 else None
     if rule.narrow_bias is not None and bias is not None and bias.dtype.bits <= 32:
-        return rule.narrow_bias
+        rule = rule.narrow_bias
+    while rule.condition is not None and not rule.condition.holds(graph, node):
+        if rule.otherwise is None:
+            raise GraphError(f"{profile.label}: {rule.condition}")
+        rule = rule.otherwise
     return rule
 
 

@@ -79,6 +79,30 @@ def square_difference(
 
 
 @jit
+def add_once(
+    a: Codes,
+    b: Codes,
+    a_zero: int,
+    b_zero: int,
+    a_multiplier: int,
+    b_multiplier: int,
+    right_shift: int,
+    zero_point: int,
+    qmin: int,
+    qmax: int,
+    out: Codes,
+) -> None:
+    """Add both products and shift once, ties up; subtract with a negative multiplier.
+
+    Source: XNNPACK src/qs8-vadd/scalar.c.in.
+    """
+    half = 1 << (right_shift - 1)
+    for i in range(out.size):
+        total = a_multiplier * (a[i] - a_zero) + b_multiplier * (b[i] - b_zero)
+        out[i] = saturate(((total + half) >> right_shift) + zero_point, qmin, qmax)
+
+
+@jit
 def add_apart(
     a: Codes,
     b: Codes,

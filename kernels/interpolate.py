@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hwsim.errors import QuantizationError
+
 from .arith import Scaling, saturate, scale, widen
 from .jit import jit
 from .softmax import leading_zeros_32
@@ -49,6 +51,9 @@ def lut_513(
         first: Argument of the smallest code, np.float32 or np.float64.
         last: Argument of the largest code, of the same type.
         scaling: Codes per unit of the function, of the same type.
+
+    Raises:
+        QuantizationError: If an entry is not finite.
     """
     real = type(first)
     step = real((last - first) / real(LUT_STEPS))
@@ -58,14 +63,20 @@ def lut_513(
         return real(real(function(float(argument))) * scaling)
 
     entries = []
-    for i in range(LUT_STEPS):
-        left = real(first + real(real(i) * step))
-        right = real(first + real(real(i + 1) * step))
-        sample = _rounded(at(left))
-        line = _rounded(real(real(at(right) + sample) / real(2)))
-        error = real(line - _rounded(at(real(left + half))))
-        entries.append(float(sample - _rounded(real(error / real(2)))))
-    entries.append(float(_rounded(at(last))))
+    with np.errstate(over="ignore", invalid="ignore"):
+        for i in range(LUT_STEPS):
+            left = real(first + real(real(i) * step))
+            right = real(first + real(real(i + 1) * step))
+            sample = _rounded(at(left))
+            line = _rounded(real(real(at(right) + sample) / real(2)))
+            error = real(line - _rounded(at(real(left + half))))
+            entries.append(float(sample - _rounded(real(error / real(2)))))
+        entries.append(float(_rounded(at(last))))
+    if not np.isfinite(entries).all():
+        raise QuantizationError(
+            f"function must be finite over the input's codes, from {float(first):g} "
+            f"to {float(last):g}"
+        )
     return np.clip(entries, INT16_MIN, INT16_MAX).astype(np.int16)
 
 

@@ -43,6 +43,11 @@ def _by_polynomial(site: Site) -> Step:
         )
     dtype = site.integer(out)
     ratios = [parabola.unit / site.scale_of(out) for parabola in parabolas]
+    if max(abs(ratio) for ratio in ratios) >= 1:
+        raise site.fail(
+            f"a step of i-GELU must be below the output's scale {site.scale_of(out):g}; its "
+            f"input's scale {max(x.quant.scale):g} is too coarse, let it read a 32-bit sum"
+        )
     scaling = exact_scaling(ratios, int(site.zero_of(out)), dtype.min, dtype.max)
     knee, height, one = (
         np.array([getattr(parabola, name) for parabola in parabolas], np.int64)

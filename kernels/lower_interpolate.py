@@ -51,8 +51,12 @@ def _check_q15(site: Site) -> None:
     x, out = site.operand(0), site.result()
     for value in (x, out):
         dtype = site.integer(value)
-        if dtype.bits != 16 or not dtype.signed or int(site.zero_of(value)) != 0:
-            raise site.fail(f"{value.name!r} must be int16 with zero point 0, not {dtype}")
+        zero_point = int(site.zero_of(value))
+        if dtype.bits != 16 or not dtype.signed or zero_point != 0:
+            raise site.fail(
+                f"{value.name!r} must be int16 with zero point 0, "
+                f"not {dtype} with zero point {zero_point}"
+            )
     if nearly_power_of_two(site.scale_of(out)) != -15:
         raise site.fail(f"{out.name!r} must have scale 2**-15, not {site.scale_of(out):g}")
 
@@ -91,7 +95,7 @@ def _to_table(scale: float, *, tanh: bool) -> tuple[int, int]:
 
 
 @cache
-def _softmax_tables(method: Method) -> tuple[NDArray[np.int16], NDArray[np.int16]]:
+def softmax_tables(method: Method) -> tuple[NDArray[np.int16], NDArray[np.int16]]:
     """Return exp on [-10, 0] and 1 / (1 + x) on [0, 1], in Q0.15."""
     real = _REALS[method]
     one = real(1)
@@ -115,7 +119,7 @@ def lower_softmax_16(site: Site) -> Step:
         # A difference of 16 bits is shifted left in 32.
         raise site.fail(f"beta * scale of {x.name!r} must be below 2.5, not {ratio * 10 / 65535:g}")
     scaling = wide_scaling(site.rule, ratio)
-    exponentials, reciprocals = _softmax_tables(site.rule.method)
+    exponentials, reciprocals = softmax_tables(site.rule.method)
 
     def step(arrays: Sequence[Array]) -> tuple[Array, ...]:
         made = np.empty((out.elements // classes, classes), np.int16)

@@ -13,6 +13,7 @@ from hwsim.attributes import (
     MatMulAttrs,
     TransposeConvAttrs,
 )
+from hwsim.errors import InputError
 from hwsim.graph import Value
 from hwsim.verify import centered_weights
 
@@ -118,11 +119,19 @@ def lower_transpose_conv(site: Site) -> Step:
     weights = _packed(site, (1, 2, 3, 0))
     channels = weights.shape[3]
     bias = constant_bias(site, 2, channels)
+    if bias.shape != (channels,):
+        raise site.fail(f"bias must have shape ({channels},), not {bias.shape}")
     scaling = product_scaling(site, attrs.activation, channels)
     x_zero = site.zero_of(site.operand(0))
     scratch = Scratch(channels, site.rule.accumulator_bits)
+    asked = site.optional(3)
 
     def step(arrays: Sequence[Array]) -> tuple[Array, ...]:
+        if asked is not None and not np.array_equal(arrays[-1], out.shape):
+            raise InputError(
+                f"output shape {asked.name!r} of node {site.node.name!r} must be "
+                f"{list(out.shape)}, as the graph states, not {arrays[-1].tolist()}"
+            )
         acc = scratch.take()
         made = _empty(out, out.shape)
         transpose_conv(

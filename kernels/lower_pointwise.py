@@ -11,14 +11,17 @@ from numpy.typing import NDArray
 from hwsim.attributes import Activation, ClipAttrs, FusedAttrs, GeluAttrs, LeakyReluAttrs
 from hwsim.errors import InputError
 from hwsim.graph import Value
+from hwsim.intermediates import ADD_BITS
 from hwsim.multiplier import Multiplier, float32_product, float32_quotient
 from hwsim.ops import Op
-from hwsim.profile import Method
-from hwsim.quant import dequantize_array, quantize_array
+from hwsim.profile import Method, OperatorRule
+from hwsim.quant import INT8, dequantize_array, quantize_array
 from hwsim.verify import centered_range
 
+from .arith import Scaling
 from .elementwise import (
     add_apart,
+    add_once,
     add_powers,
     add_shifted,
     leaky_relu,
@@ -35,16 +38,20 @@ from .scaling import (
     UNSCALED,
     Site,
     clamp_range,
+    fixed_8_scaling,
     fixed_scaling,
     half_away,
     output_range,
     pack_scaling,
     scale_ratio,
     shiftable_multiplier,
+    shifted_even,
     wide_scaling,
 )
+from .sigmoid import Sigmoid
 
 _RSQRT_FRACTION_BITS = 20
+_BEYOND_CODES = float(1 << 31)
 
 
 def _flat(array: Array, shape: tuple[int, ...]) -> Array:
@@ -57,6 +64,8 @@ def lower_add(site: Site) -> Step:
     method = site.rule.method
     if method is Method.APART:
         return _add_apart(site, sign)
+    if method is Method.SINGLE_SHIFT:
+        return _add_once(site, sign)
     attrs = site.node.attrs
     if method is Method.SHIFTED_OR_POWERS and isinstance(attrs, FusedAttrs) and attrs.powers_of_two:
         values = (site.operand(0), site.operand(1), site.result())
@@ -215,6 +224,31 @@ def _check_shiftable(site: Site, value: Value, shift: int) -> None:
         )
 
 
+def _add_once(site: Site, sign: int) -> Step:
+    """Lower an addition of one shift: the larger multiplier has 21 bits.
+
+    Source: XNNPACK src/microparams-init.c, xnn_init_qs8_add_minmax_scalar_params.
+    """
+    a, b, out = site.operand(0), site.operand(1), site.result()
+    ratios = [float32_quotient(site.scale_of(x), site.scale_of(out)) for x in (a, b)]
+    right_shift = ADD_BITS + 1 - math.frexp(max(ratios))[1]
+    multipliers: list[Any] = [np.int64(round(math.ldexp(r, right_shift))) for r in ratios]
+    left, right = multipliers
+    qmin, qmax = output_range(site, _fused(site))
+    a_zero, b_zero = site.zero_of(a), site.zero_of(b)
+    zero_point = int(site.zero_of(out))
+
+    def step(arrays: Sequence[Array]) -> tuple[Array, ...]:
+        made = np.empty(out.elements, out.dtype.storage)
+        add_once(
+            _flat(arrays[0], out.shape), _flat(arrays[1], out.shape), a_zero, b_zero,
+            left, sign * right, right_shift, zero_point, qmin, qmax, made,
+        )  # fmt: skip
+        return (made.reshape(out.shape),)
+
+    return step
+
+
 def _add_apart(site: Site, sign: int) -> Step:
     """Lower an addition whose operands are rounded one by one; an accumulator may be one."""
     a, b, out = site.operand(0), site.operand(1), site.result()
@@ -293,7 +327,7 @@ def lower_rescale(site: Site) -> Step:
         raise site.fail(f"{x.name!r} must have one scale, or one per index of its last axis")
     rule = site.rule
     ratios = [scale_ratio(site, scale, 1.0, site.scale_of(out)) for scale in x.quant.scale]
-    scaling = fixed_scaling(rule, ratios, int(site.zero_of(out)), qmin, qmax)
+    scaling = _code_scaling(rule, ratios, int(site.zero_of(out)), qmin, qmax)
     x_zero = _common_zero(site, x)
 
     def step(arrays: Sequence[Array]) -> tuple[Array, ...]:
@@ -304,15 +338,46 @@ def lower_rescale(site: Site) -> Step:
     return step
 
 
+def _code_scaling(
+    rule: OperatorRule, ratios: Sequence[float], zero_point: int, qmin: int, qmax: int
+) -> Scaling:
+    """Return the scaling of codes by a rule that may have multipliers of 8 fraction bits."""
+    if rule.method is Method.FIXED_8:
+        return fixed_8_scaling(ratios, zero_point, qmin, qmax)
+    return fixed_scaling(rule, ratios, zero_point, qmin, qmax)
+
+
 def _lower_quantize_reals(site: Site) -> Step:
     out = site.result()
     dtype = site.integer(out)
     if out.quant is None:
         raise site.fail(f"{out.name!r} must have quantization parameters")
     params, rounding = out.quant, site.profile.input_rounding
+    if site.rule.method is Method.FIXED_8:
+        return _lower_reciprocal(site)
 
     def step(arrays: Sequence[Array]) -> tuple[Array, ...]:
         return (quantize_array(arrays[0].astype(np.float32), dtype, params, rounding),)
+
+    return step
+
+
+def _lower_reciprocal(site: Site) -> Step:
+    """Lower QUANTIZE of reals by the reciprocal of the scale, ties to even.
+
+    Source: XNNPACK src/f32-qs8-vcvt.
+    """
+    out = site.result()
+    dtype, zero_point = site.integer(out), int(site.zero_of(out))
+    inverse = np.float32(float32_quotient(1, site.scale_of(out)))
+    low, high = dtype.min - zero_point, dtype.max - zero_point
+
+    def step(arrays: Sequence[Array]) -> tuple[Array, ...]:
+        if not np.isfinite(arrays[0]).all():
+            raise site.fail("values to quantize must be finite, not NaN or infinite")
+        with np.errstate(over="ignore", under="ignore"):
+            scaled = np.clip(arrays[0].astype(np.float32) * inverse, low, high)
+        return ((np.rint(scaled).astype(np.int64) + zero_point).astype(dtype.storage),)
 
     return step
 
@@ -341,9 +406,11 @@ def lower_leaky_relu(site: Site) -> Step:
     qmin, qmax = output_range(site, Activation.NONE)
     zero_point = int(site.zero_of(out))
     ratio = scale_ratio(site, x_scale, 1.0, out_scale)
-    above = fixed_scaling(rule, [ratio], zero_point, qmin, qmax)
+    above = _code_scaling(rule, [ratio], zero_point, qmin, qmax)
     slope = scale_ratio(site, x_scale, attrs.alpha, out_scale)
-    below = fixed_scaling(rule, [slope], zero_point, qmin, qmax)
+    if rule.method is Method.FIXED_8:
+        slope = float32_product(ratio, attrs.alpha)
+    below = _code_scaling(rule, [slope], zero_point, qmin, qmax)
     x_zero = site.zero_of(x)
 
     def step(arrays: Sequence[Array]) -> tuple[Array, ...]:
@@ -361,11 +428,21 @@ def _logistic(x: float) -> float:
 
 
 def _gelu(x: float) -> float:
-    return 0.5 * x * (1.0 + math.erf(x / math.sqrt(2.0)))
+    """Return x / 2 * erfc(-x / sqrt(2)), each step rounded to float32.
+
+    Source: GeluTransform, tensorflow/lite/kernels/internal/reference/gelu.h.
+    """
+    real = np.float32(x)
+    tail = np.float32(math.erfc(float(real * np.float32(-math.sqrt(0.5)))))
+    return float(np.float32(0.5) * real * tail)
 
 
 def _gelu_tanh(x: float) -> float:
-    return 0.5 * x * (1.0 + math.tanh(math.sqrt(2.0 / math.pi) * (x + 0.044715 * x**3)))
+    """Return the tanh form, each step rounded to float32."""
+    real, one = np.float32(x), np.float32(1)
+    cube = np.float32(0.044715) * real * real * real
+    argument = np.float32(math.sqrt(2.0 / math.pi)) * (real + cube)
+    return float(np.float32(0.5) * real * (one + np.float32(math.tanh(float(argument)))))
 
 
 def _silu(x: float) -> float:
@@ -424,11 +501,36 @@ def _table(site: Site) -> NDArray[np.integer]:
     zero_in, zero_out = int(site.zero_of(x)), int(site.zero_of(out))
     if site.rule.table is not None:
         return _given_table(site, site.rule.table)
+    if site.rule.method is Method.FLOAT32:
+        return _float32_table(site)
     scaled = _scaled_function(site)
     entries = [
         min(max(scaled(code - zero_in) + zero_out, out_dtype.min), out_dtype.max)
         for code in range(dtype.min, dtype.max + 1)
     ]
+    return np.array(entries, out_dtype.storage)
+
+
+_EXACT: Mapping[Op, Callable[[float], float]] = MappingProxyType(
+    {Op.LOGISTIC: lambda x: 1.0 / (1.0 + math.exp(min(-x, 700.0))), Op.TANH: math.tanh}
+)
+
+
+def _float32_table(site: Site) -> NDArray[np.integer]:
+    """Return the table of a function in float64 of a float32 argument, scaled in float32.
+
+    Source: XNNPACK src/reference/unary-elementwise.cc.
+    """
+    x, out = site.operand(0), site.result()
+    dtype, out_dtype = site.integer(x), site.integer(out)
+    in_scale, zero_in = site.scale_of(x), int(site.zero_of(x))
+    inverse, zero_out = float32_quotient(1, site.scale_of(out)), int(site.zero_of(out))
+    function = _EXACT[site.op]
+    entries = []
+    for code in range(dtype.min, dtype.max + 1):
+        real = float(np.float32(function(float32_product(in_scale, code - zero_in))))
+        made = shifted_even(float32_product(real, inverse), zero_out)
+        entries.append(min(max(made, out_dtype.min), out_dtype.max))
     return np.array(entries, out_dtype.storage)
 
 
@@ -449,6 +551,18 @@ def _given_table(site: Site, table: Sequence[int]) -> NDArray[np.integer]:
     return np.array(table, out_dtype.storage)
 
 
+_SIGMOID_OUTPUTS = {Op.LOGISTIC: (2.0**-8, -128), Op.TANH: (2.0**-7, 0)}
+
+
+def _fixed_sigmoid(site: Site) -> Callable[[int], int]:
+    """Return LOGISTIC or TANH in fixed point, whose output parameters are its own."""
+    out = site.result()
+    scale, zero_point = _SIGMOID_OUTPUTS[site.op]
+    if site.integer(out) != INT8 or (site.scale_of(out), site.zero_of(out)) != (scale, zero_point):
+        raise site.fail(f"output must be int8 with scale {scale:g} and zero point {zero_point}")
+    return Sigmoid.of(site.op, site.scale_of(site.operand(0))).scaled
+
+
 def _function(site: Site) -> Callable[[float], float]:
     """Return the real function that a table is made of."""
     attrs = site.node.attrs
@@ -460,11 +574,14 @@ def _scaled_function(site: Site) -> Callable[[int], int]:
     in_scale, out_scale = site.scale_of(site.operand(0)), site.scale_of(site.result())
     if site.rule.method is Method.FIXED_16:
         return HardSwish.of(in_scale, out_scale).scaled
+    if site.rule.method is Method.GEMMLOWP:
+        return _fixed_sigmoid(site)
     function = _function(site)
     inverse = float32_quotient(1, out_scale)
 
     def scaled(centered: int) -> int:
         real = function(float32_product(in_scale, centered))
-        return half_away(float32_product(real, inverse))
+        # A table saturates; what float32 cannot hold lies beyond every code.
+        return half_away(min(float32_product(real, inverse), _BEYOND_CODES))
 
     return scaled

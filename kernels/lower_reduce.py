@@ -6,8 +6,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from hwsim.attributes import MeanAttrs, PoolAttrs
+from hwsim.multiplier import float32_quotient
 from hwsim.ops import Op
-from hwsim.profile import Method
+from hwsim.profile import Method, ScaleProduct
 
 from .arith import Scaling
 from .lower_linear import Array, Step
@@ -86,7 +87,11 @@ def mean_scaling(site: Site) -> Scaling:
         spare = min(count.bit_length() - 1, 32, 31 - whole.right_shift)
         divided = type(whole)((whole.multiplier << spare) // count, whole.right_shift + spare)
         return pack_scaling(rule, [divided], [ratio / count], zero_point, dtype.min, dtype.max)
-    return fixed_scaling(rule, [ratio / count], zero_point, dtype.min, dtype.max)
+    divided_ratio = ratio / count
+    if rule.product is ScaleProduct.FLOAT32_RATIO:
+        ratio = float32_quotient(site.scale_of(x), site.scale_of(out))
+        divided_ratio = float32_quotient(ratio, count)
+    return fixed_scaling(rule, [divided_ratio], zero_point, dtype.min, dtype.max)
 
 
 def lower_mean(site: Site) -> Step:

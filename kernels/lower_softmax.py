@@ -1,18 +1,19 @@
 """Lowering of SOFTMAX by each of its methods."""
 
+import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from hwsim.attributes import SoftmaxAttrs
 from hwsim.exponentials import softmax_exponential
-from hwsim.multiplier import quantize_multiplier
+from hwsim.multiplier import float32_product, quantize_multiplier
 from hwsim.profile import Method
 
 from .lower_interpolate import lower_softmax_16
 from .lower_linear import Array, Step
 from .scaling import Site
-from .softmax import softmax_by_division, softmax_by_reciprocal, softmax_rows
+from .softmax import softmax_by_division, softmax_by_reciprocal, softmax_rows, softmax_rows_by_table
 
 _INPUT_INTEGER_BITS = 5
 # Each exponential adds at most 2**19 to the sum; 2**12 of them reach 2**31.
@@ -44,7 +45,9 @@ def lower_softmax(site: Site) -> Step:
     _check_output(site)
     if keys >= 1 << _SUM_HEADROOM:
         raise site.fail(f"classes must be below {1 << _SUM_HEADROOM}, not {keys}")
-    apply = _gemmlowp(site) if site.rule.method is Method.GEMMLOWP else _by_differences(site)
+    apply = {Method.GEMMLOWP: _gemmlowp, Method.FLOAT_TABLE: _float_table}.get(
+        site.rule.method, _by_differences
+    )(site)
     queries = x.shape[-2] if attrs.causal else 1
     first_visible = keys - queries + 1
 
@@ -88,6 +91,25 @@ def _gemmlowp(site: Site) -> _Rows:
             rows, scaled.multiplier, left_shift, smallest, dtype.bits, dtype.min, dtype.max,
             first_visible, queries, made,
         )  # fmt: skip
+
+    return apply
+
+
+def _float_table(site: Site) -> _Rows:
+    """Return softmax of codes of at most 8 bits by a table of float32 exponentials."""
+    attrs = site.node.attrs
+    assert isinstance(attrs, SoftmaxAttrs)
+    x, out = site.operand(0), site.result()
+    dtype = site.integer(out)
+    if attrs.causal:
+        raise site.fail("softmax by a table of floats must not be causal")
+    scale = float32_product(site.scale_of(x), attrs.beta)
+    differences = range(1 << site.integer(x).bits)
+    exponentials = np.array([math.exp(-float32_product(scale, d)) for d in differences], np.float32)
+    out_scale, zero_point = site.scale_of(out), int(site.zero_of(out))
+
+    def apply(rows: Array, first_visible: int, queries: int, made: Array) -> None:
+        softmax_rows_by_table(rows, exponentials, out_scale, zero_point, dtype.min, dtype.max, made)
 
     return apply
 

@@ -20,7 +20,6 @@ def svdf(
     time: Codes,
     bias: Codes,
     x_zero: int,
-    state_zero: int,
     rank: int,
     by_feature: Scaling,
     by_time: Scaling,
@@ -44,5 +43,5 @@ def svdf(
                 state[b, f, m] = state[b, f, m + 1]
             state[b, f, memory - 1] = requantize(features[f], by_feature, 0)
             for m in range(memory):
-                units[f // rank] += (widen(state[b, f, m]) - state_zero) * widen(time[f, m])
+                units[f // rank] += widen(state[b, f, m]) * widen(time[f, m])
         requantize_row(units, by_time, out[b])

@@ -35,7 +35,7 @@ from hwsim.formats.flatbuffer import Record
 from hwsim.formats.tflite_schema import Padding
 from hwsim.graph import Node, Value
 from hwsim.ops import Op
-from hwsim.quant import INT8, IntType
+from hwsim.quant import IntType
 from hwsim.shapes import MAX_AXES
 
 
@@ -179,17 +179,18 @@ def _weighted(operator: Operator) -> tuple[Value, Value, tuple[str, ...]]:
     return x, weights, tuple(names)
 
 
-def _int8_weights(weights: Value, *, ignored: bool) -> list[Value]:
-    """Return int8 weights with the zero points that LiteRT computes with.
+def _signed_weights(weights: Value, *, ignored: bool) -> list[Value]:
+    """Return signed weights with the zero points that LiteRT computes with.
 
     The format demands 0. Where a file breaks that, LiteRT ignores the zero points of DEPTHWISE_
     CONV_2D and of per-channel FULLY_CONNECTED, and refuses CONV_2D.
     """
     quant = weights.quant
-    if weights.dtype != INT8 or quant is None or not any(quant.zero_point):
+    unsigned = not (isinstance(weights.dtype, IntType) and weights.dtype.signed)
+    if unsigned or quant is None or not any(quant.zero_point):
         return []
     if not ignored:
-        raise FormatError(f"zero points of int8 weights {weights.name!r} must be 0")
+        raise FormatError(f"zero points of {weights.dtype} weights {weights.name!r} must be 0")
     return [replace(weights, quant=replace(quant, zero_point=(0,) * len(quant.scale)))]
 
 
@@ -208,7 +209,7 @@ def _convolution(operator: Operator, op: Op, slots: tuple[int, int, int]) -> Mad
         groups = x.shape[3] // weights.shape[3]
     attrs = ConvAttrs(stride, dilation, padding, groups, operator.activation(activation))
     nodes, _ = _node(operator, op, attrs, names)
-    return nodes, _int8_weights(weights, ignored=op is Op.DEPTHWISE_CONV_2D)
+    return nodes, _signed_weights(weights, ignored=op is Op.DEPTHWISE_CONV_2D)
 
 
 def _conv_2d(operator: Operator) -> Made:
@@ -234,13 +235,18 @@ def _transpose_conv(operator: Operator) -> Made:
             f"input 0 (output shape) must be that of the output, {out.shape}, "
             f"not {operator.ints(0, 'output shape')}"
         )
-    names = [x.name, weights.name]
-    if len(operator.inputs) > 3 and operator.inputs[3] is not None:
-        names.append(operator.inputs[3].value.name)
+    bias = operator.inputs[3] if len(operator.inputs) > 3 else None
+    if bias is not None and bias.value.shape != weights.shape[:1]:
+        raise FormatError(f"bias must have shape {weights.shape[:1]}, not {bias.value.shape}")
+    names = [x.name, weights.name, bias.value.name if bias is not None else ""]
+    if stated.data is None:
+        names.append(stated.value.name)
+    while not names[-1]:
+        names.pop()
     activation = operator.activation(3)
     attrs = TransposeConvAttrs((out.shape[1], out.shape[2]), stride, padding[:2], activation)
     nodes, _ = _node(operator, Op.TRANSPOSE_CONV, attrs, names)
-    return nodes, _int8_weights(weights, ignored=False)
+    return nodes, _signed_weights(weights, ignored=False)
 
 
 def _gather(operator: Operator) -> Made:
@@ -263,7 +269,7 @@ def _fully_connected(operator: Operator) -> Made:
     attrs = FullyConnectedAttrs(operator.option(2, "bool", False), operator.activation(0))
     nodes, _ = _node(operator, Op.FULLY_CONNECTED, attrs, names)
     per_tensor = weights.quant is not None and weights.quant.is_per_tensor
-    return nodes, [] if per_tensor else _int8_weights(weights, ignored=True)
+    return nodes, [] if per_tensor else _signed_weights(weights, ignored=True)
 
 
 def _batch_matmul(operator: Operator) -> Made:
@@ -381,6 +387,44 @@ def _concatenation(operator: Operator) -> Made:
     return _node(operator, Op.CONCATENATION, attrs, tuple(value.name for value in values))
 
 
+def _pack(operator: Operator) -> Made:
+    """PACK: parts get the new axis by a reshape, then are joined along it."""
+    parts = [operator.value(i, "part") for i in range(len(operator.inputs))]
+    out = operator.out()
+    if not parts or any(part.shape != parts[0].shape for part in parts):
+        raise FormatError("inputs must be 1 or more of one shape")
+    (axis,) = _axes((operator.option(1, "int32", 0),), len(parts[0].shape) + 1)
+    shape = (*parts[0].shape[:axis], 1, *parts[0].shape[axis:])
+    grown = [
+        replace(part, name=f"{out.name}/part_{i}", shape=shape, quant=out.quant, data=None)
+        for i, part in enumerate(parts)
+    ]
+    nodes = [
+        Node(new.name, Op.RESHAPE, (part.name,), (new.name,), ReshapeAttrs(shape))
+        for part, new in zip(parts, grown, strict=True)
+    ]
+    names = tuple(value.name for value in grown)
+    nodes.append(Node(out.name, Op.CONCATENATION, names, (out.name,), ConcatAttrs(axis)))
+    return nodes, grown
+
+
+def _unpack(operator: Operator) -> Made:
+    """UNPACK: a split into pieces of one, then reshapes that drop the axis."""
+    x = operator.value(0, "input")
+    (axis,) = _axes((operator.option(1, "int32", 0),), len(x.shape))
+    outputs = [operator.out(i) for i in range(len(operator.outputs))]
+    shape = (*x.shape[:axis], 1, *x.shape[axis + 1 :])
+    pieces = [replace(out, name=f"{out.name}/piece", shape=shape, data=None) for out in outputs]
+    names = tuple(piece.name for piece in pieces)
+    attrs = SplitAttrs(axis, (1,) * len(pieces))
+    nodes = [Node(f"{x.name}/pieces", Op.SPLIT, (x.name,), names, attrs)]
+    nodes += [
+        Node(out.name, Op.RESHAPE, (piece.name,), (out.name,), ReshapeAttrs(out.shape))
+        for piece, out in zip(pieces, outputs, strict=True)
+    ]
+    return nodes, pieces
+
+
 def _strided_slice(operator: Operator) -> Made:
     x = operator.value(0, "input")
     rank = len(x.shape)
@@ -494,6 +538,8 @@ READERS: Mapping[str, Reader] = MappingProxyType(
         "PAD": _pad,
         "PADV2": _pad,
         "CONCATENATION": _concatenation,
+        "PACK": _pack,
+        "UNPACK": _unpack,
         "STRIDED_SLICE": _strided_slice,
         "SLICE": _slice,
         "SPLIT": _split,

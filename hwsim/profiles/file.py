@@ -12,6 +12,7 @@ from hwsim.description import Table, first_sentence, read_toml
 from hwsim.errors import GraphError, HwsimError
 from hwsim.ops import Op
 from hwsim.profile import (
+    Bounds,
     Clamp,
     Method,
     NumericProfile,
@@ -63,6 +64,7 @@ class Row(Table):
         multiplier_bits: Fraction bits of the multiplier.
         right_shifts: Smallest and largest right shift; negative shifts left.
         clamp: Codes of the output that are used.
+        bounds: How a fused activation narrows them.
         accumulator_bits: Signed width of the accumulator.
         overflow: What the accumulator does beyond it.
         table: Output codes by input code, smallest first, under method = "table".
@@ -84,6 +86,7 @@ class Row(Table):
     multiplier_bits: int | None = None
     right_shifts: Span | None = None
     clamp: Text | None = None
+    bounds: Text | None = None
     accumulator_bits: int | None = None
     overflow: Text | None = None
     table: list[int] | None = None
@@ -191,6 +194,7 @@ def _rule(row: Row, base: OperatorRule | None) -> OperatorRule:
         multiplier_bits=multiplier_bits,
         right_shifts=(first, last),
         clamp=_member(Clamp, row.clamp, "clamp") if row.clamp else start.clamp,
+        bounds=_member(Bounds, row.bounds, "bounds") if row.bounds else start.bounds,
         accumulator_bits=start.accumulator_bits
         if row.accumulator_bits is None
         else row.accumulator_bits,

@@ -30,10 +30,11 @@ def cmsis_nn(places: Places, progress: Progress) -> Iterator[Check]:
     profile = with_given_multipliers(PROFILES["cmsis_nn"])
     for (operator, dtype), cases in by_kind.items():
         progress(f"{AREA}: {operator} {dtype}")
-        yield _row(f"{operator} {dtype}", cases, profile)
+        yield row_of(f"{operator} {dtype}", cases, profile)
 
 
-def _row(subject: str, cases: list[Case], profile: NumericProfile) -> Check:
+def row_of(subject: str, cases: list[Case], profile: NumericProfile) -> Check:
+    """Return one row of the table: cases of one operator and data type."""
     run = skipped = wrong = elements = 0
     note = ""
     for case in cases:

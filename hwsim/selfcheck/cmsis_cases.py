@@ -104,10 +104,13 @@ class _Maker:
         self.values: dict[str, Value] = {}
         self.nodes: list[Node] = []
         self.feed: dict[str, Codes] = {}
+        self.excess = 0
         self.activations = IntType(16 if case.dtype == "s16" else 8)
         self.weights = IntType(4 if case.dtype == "s4" else 8)
 
     def graph(self, out: str) -> tuple[Graph, dict[str, Codes]]:
+        if self.excess:
+            raise FormatError(f"zero point of the input must be a code of {self.activations}")
         graph = Graph(self.case.name, self.values, tuple(self.nodes), tuple(self.feed), (out,))
         return graph, self.feed
 
@@ -118,8 +121,13 @@ class _Maker:
         return self.values[name].shape
 
     def input(self, name: str, codes: Codes, scale: float = 1.0, zero: int = 0) -> str:
-        """Add an input of the case's activation type."""
-        quant = QuantParams.per_tensor(scale, zero)
+        """Add an input of the case's activation type.
+
+        What its zero point exceeds the type by is left to the bias of the node that reads it.
+        """
+        inside = min(max(zero, self.activations.min), self.activations.max)
+        self.excess = zero - inside
+        quant = QuantParams.per_tensor(scale, inside)
         self.values[name] = Value(name, codes.shape, self.activations, quant)
         self.feed[name] = np.ascontiguousarray(codes)
         return name
@@ -140,11 +148,22 @@ class _Maker:
         self.values[name] = Value(name, codes.shape, dtype, quant, data)
         return name
 
-    def bias(self, name: str) -> tuple[str, ...]:
-        """Add a bias if the case has it, and return the names to append to a node's inputs."""
-        if name not in self.case.arrays:
+    def bias(self, name: str, sums: Codes | None = None) -> tuple[str, ...]:
+        """Add a bias if there is one, and return the names to append to a node's inputs.
+
+        Args:
+            name: The bias in the case's arrays, where it may be absent.
+            sums: Sum of the weights of each output channel, where every weight meets an input:
+                sum((x - z) w) = sum((x - z') w) - (z - z') sum(w).
+        """
+        if self.excess and sums is not None:
+            codes = self.case.arrays.get(name, np.zeros(sums.shape, np.int32))
+            codes = (codes - self.excess * sums).astype(codes.dtype)
+            self.excess = 0
+        elif name in self.case.arrays:
+            codes = self.array(name)
+        else:
             return ()
-        codes = self.array(name)
         return (self.constant(name, codes, IntType(8 * codes.dtype.itemsize)),)
 
     def node(
@@ -155,7 +174,7 @@ class _Maker:
         quants: Sequence[tuple[DType, QuantParams | None]],
     ) -> tuple[str, ...]:
         """Add a node; its results have the given types and parameters."""
-        shapes = OPS[op].infer(attrs, [self.values[name].shape for name in inputs])
+        shapes = OPS[op].infer(attrs, [self.values[name].shape for name in inputs if name])
         name = f"{op.value}_{len(self.nodes)}"
         names = tuple(name if slot == 0 else f"{name}:{slot}" for slot in range(len(shapes)))
         for made, shape, (dtype, quant) in zip(names, shapes, quants, strict=True):
@@ -263,7 +282,9 @@ def _convolved(
     ratios = _ratios(made, prefix, params)
     name = made.constant(f"{prefix}weights", weights, made.weights, ratios, axis=axis)
     attrs = ConvAttrs(stride, dilation, padding, groups)
-    inputs = (x, name, *made.bias(f"{prefix}bias"))
+    others = tuple(i for i in range(4) if i != axis)
+    sums = None if any(padding) else weights.sum(axis=others, dtype=np.int64)
+    inputs = (x, name, *made.bias(f"{prefix}bias", sums))
     y = made.scaled(op, attrs, inputs, zero=params["output_offset"])
     return made.clipped(y, params)
 
@@ -294,7 +315,8 @@ def _connected(made: _Maker, x: str, weights: Codes, params: Params, prefix: str
     zero = -params.get("filter_offset", 0)
     ratios = _ratios(made, prefix, params)
     name = made.constant(f"{prefix}weights", weights, made.weights, ratios, zero, 0)
-    inputs = (x, name, *made.bias(f"{prefix}bias"))
+    sums = (weights.astype(np.int64) - zero).sum(axis=1)
+    inputs = (x, name, *made.bias(f"{prefix}bias", sums))
     attrs = FullyConnectedAttrs()
     y = made.scaled(Op.FULLY_CONNECTED, attrs, inputs, zero=params["output_offset"])
     return made.clipped(y, params)
@@ -319,6 +341,9 @@ def _add(made: _Maker) -> str:
     """Add at a common scale t = 2 max(s_1, s_2): the larger operand's ratio must be 1/2."""
     params = made.params
     ratios = [_single(params, "input1"), _single(params, "input2")]
+    shift = 15 if made.activations.bits == 16 else 20
+    if params["left_shift"] != shift:
+        raise FormatError(f"left_shift must be {shift}, not {params['left_shift']}")
     if max(ratios) != 0.5:
         raise FormatError(f"larger input ratio must be 1/2, not {max(ratios)}")
     out_scale = 2.0 / (_single(params, "output") * 2.0 ** params["left_shift"])
@@ -443,7 +468,7 @@ def _lstm(made: _Maker) -> str:
     inputs.append(made.constant("hidden", hidden, dtype, [hidden_scale], zero))
     cell = np.zeros(shape, np.int16)
     inputs.append(made.constant("cell", cell, IntType(16), [cell_scale]))
-    inputs += [made.bias(f"{gate}_bias")[0] for gate in _GATES]
+    inputs += [next(iter(made.bias(f"{gate}_bias")), "") for gate in _GATES]
     # The clip is truncated to a code; half a code more is out of reach of rounding.
     attrs = LstmAttrs((params["cell_clip"] + 0.5) * cell_scale)
     quant = QuantParams.per_tensor(hidden_scale, zero)

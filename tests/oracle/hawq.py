@@ -102,7 +102,15 @@ class Evaluation:
         name = fused.name if fused is not None else names.get(self.kind, "NONE")
         (zero,) = self.out.quant.zero_point
         ends = activation_range(name, self.out_scale, zero, dtype.min, dtype.max)
+        if self.kind == "clip":
+            ends = tuple(zero + round_half_away(f32_div(b, self.out_scale)) for b in self.bounds)
+            ends = (max(ends[0], dtype.min), min(ends[1], dtype.max))
         return clamp(scaled + zero, *ends)
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """The ends of a CLIP; beyond a float32's codes there is no difference."""
+        return tuple(min(max(end, -1e6), 1e6) for end in (self.attrs.low, self.attrs.high))
 
     def results(self) -> list[np.ndarray]:
         rules: dict[str, Callable[[], Any]] = {
@@ -122,6 +130,7 @@ class Evaluation:
             "leaky_relu": self.leaky_relu,
             "relu": self.relu,
             "relu6": self.relu,
+            "clip": self.relu,
             "relu_n1_to_1": self.relu,
             "gelu": self.gelu,
             "silu": self.table,
@@ -134,6 +143,7 @@ class Evaluation:
             "concatenation": self.concatenation,
             "strided_slice": self.strided_slice,
             "split": self.split,
+            "gather": self.gather,
         }
         made = rules[self.kind]()
         return made if isinstance(made, list) else [made]
@@ -353,6 +363,12 @@ class Evaluation:
             rule = zip(self.attrs.starts, self.attrs.strides, index, strict=True)
             made[index] = self.codes[0][tuple(start + step * i for start, step, i in rule)]
         return made
+
+    def gather(self) -> np.ndarray:
+        """Rows of a table; axis 0."""
+        assert self.attrs.axis == 0
+        indices = self.codes[1].ravel().tolist()
+        return np.array([self.codes[0][i] for i in indices], np.int64).reshape(self.out.shape)
 
     def split(self) -> list[np.ndarray]:
         pieces, first = [], 0

@@ -16,7 +16,6 @@ def svdf(
     *,
     rank: int,
     input_zero_point: int,
-    state_zero_point: int,
     output_zero_point: int,
     by_feature: tuple[int, int],
     by_time: tuple[int, int],
@@ -30,13 +29,13 @@ def svdf(
         for f, weights in enumerate(feature):
             pairs = zip(weights, codes, strict=True)
             acc = sum(w * (code - input_zero_point) for w, code in pairs)
-            entry = clamp(mbqm_double(acc, *by_feature) + state_zero_point, *state_ends)
+            entry = clamp(mbqm_double(acc, *by_feature), *state_ends)
             new.append([*old[f][1:], entry])
         for unit, start in enumerate(bias):
             acc = start
             for f in range(unit * rank, (unit + 1) * rank):
                 for w, entry in zip(time[f], new[f], strict=True):
-                    acc += w * (entry - state_zero_point)
+                    acc += w * entry
             row.append(clamp(mbqm_double(acc, *by_time) + output_zero_point, *ends))
         outputs.append(row)
         states.append(new)
