@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwsim.attributes import Attrs, ConvAttrs
+from hwsim.batch import own_batch, with_batch
 from hwsim.graph import Graph, Node, Value
 from hwsim.isolation import isolated
 from hwsim.kernels.plan import execute, lower
@@ -27,7 +28,8 @@ from hwsim.verify import accumulator_bounds, rule_of
 # Output elements, and products, that a search may compute before it gives up.
 TRIED_ELEMENTS = 1 << 22
 TRIED_PRODUCTS = 1 << 30
-_TOGETHER = 8  # candidates per call: the engine's own chunk
+# Candidates per call: many of a small operator, few of a large one.
+_FEWEST, _MOST, _CALL_ELEMENTS = 8, 256, 1 << 14
 _DENSITIES = (0.0, 1 / 64, 1 / 16, 1 / 4, 1.0)
 _ELEMENTWISE = frozenset(
     {
@@ -95,6 +97,10 @@ class Probe:
     def __init__(self, graph: Graph, node: Node, pair: Sequence[NumericProfile]) -> None:
         """Cut the operator out."""
         self.alone = isolated(graph, node)
+        names = (*self.alone.input_names, *node.outputs)
+        elements = sum(graph.values[name].elements for name in names)
+        self.together = min(max(_FEWEST, _CALL_ELEMENTS // elements), _MOST)
+        self._batched = with_batch(self.alone, own_batch(self.alone) * self.together) or self.alone
         self.node = node
         self.pair = tuple(pair)
         self.tried = 0
@@ -112,13 +118,13 @@ class Probe:
     def outputs(self, profile: NumericProfile, candidates: Inputs) -> Outputs:
         """Return the outputs of candidates, (candidates, elements) by value."""
         count = _count(candidates)
-        padded = -(-count // _TOGETHER) * _TOGETHER
+        padded = -(-count // self.together) * self.together
         rows = np.minimum(np.arange(padded), count - 1)
         feed = {
             value.name: candidates[value.name][rows].reshape(shape_of(value, padded))
             for value in self.inputs
         }
-        made = execute(self.alone, profile, feed)
+        made = execute(self._batched, profile, feed)
         return {name: array.reshape(padded, -1)[:count] for name, array in made.items()}
 
     def part(self, candidates: Inputs) -> NDArray[np.bool_]:
@@ -226,7 +232,7 @@ def _budget(graph: Graph, node: Node) -> int:
     elements = sum(graph.values[name].elements for name in node.outputs)
     products = elements * _products(node.attrs, graph.operands(node))
     most = min(TRIED_ELEMENTS // elements, TRIED_PRODUCTS // max(products, 1))
-    return max(_TOGETHER * len(_DENSITIES), most)
+    return max(_FEWEST * len(_DENSITIES), most)
 
 
 def _sweep(probe: Probe) -> tuple[list[Inputs], bool]:
@@ -284,17 +290,20 @@ def _ties(probe: Probe) -> Inputs:
 def _random(probe: Probe, budget: int) -> Iterator[Inputs]:
     """Yield candidates from sparse to dense, their codes uniform, near zero, or extreme."""
     generator = np.random.default_rng(0)
-    share = -(-budget // (len(_DENSITIES) * _TOGETHER))
+    share = -(-budget // (len(_DENSITIES) * probe.together))
     for density in _DENSITIES:
         rounds = 1 if density == 0.0 else share
         for turn in range(rounds):
             yield {
-                value.name: _drawn(generator, value, density, turn % 4) for value in probe.inputs
+                value.name: _drawn(generator, value, probe.together, density, turn % 4)
+                for value in probe.inputs
             }
 
 
-def _drawn(generator: np.random.Generator, value: Value, density: float, kind: int) -> NDArray[Any]:
-    shape = (_TOGETHER, value.elements)
+def _drawn(
+    generator: np.random.Generator, value: Value, count: int, density: float, kind: int
+) -> NDArray[Any]:
+    shape = (count, value.elements)
     background = _background(value)
     if not isinstance(value.dtype, IntType):
         reals = generator.normal(0.0, 10.0 ** generator.integers(-3, 4), shape)
@@ -337,8 +346,9 @@ class _Point:
 
     def take_first(self, points: Sequence[NDArray[np.float64]]) -> bool:
         """Move to the first of some vectors that still separates; tell whether one did."""
-        for start in range(0, len(points), _TOGETHER):
-            part = np.stack(points[start : start + _TOGETHER])
+        together = self.probe.together
+        for start in range(0, len(points), together):
+            part = np.stack(points[start : start + together])
             apart = np.flatnonzero(self.probe.part(self.inputs(part)))
             if apart.size:
                 self.current = part[apart[0]]

@@ -93,7 +93,7 @@ def as_codes(value: Value, reals: NDArray[Any], rounding: Rounding) -> NDArray[A
     if not isinstance(value.dtype, IntType):
         return reals
     if value.quant is None:
-        return np.rint(reals).astype(value.dtype.storage)
+        return np.asarray(np.rint(reals), value.dtype.storage)
     return quantize_array(np.asarray(reals, np.float32), value.dtype, value.quant, rounding)
 
 
