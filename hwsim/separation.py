@@ -5,8 +5,7 @@ ones from sparse to dense. What separates is shrunk: as few elements off the zer
 each as near to it as possible. Everything is seeded: the same question has the same answer.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,6 +22,7 @@ from hwsim.ops import Op
 from hwsim.profile import NumericProfile
 from hwsim.quant import IntType
 from hwsim.recorded import shape_of
+from hwsim.verdicts import Outputs, Search, Separation
 from hwsim.verify import accumulator_bounds, rule_of
 
 # Output elements, and products, that a search may compute before it gives up.
@@ -47,48 +47,6 @@ _SUMS = frozenset(
 )  # fmt: skip
 
 Inputs = dict[str, NDArray[Any]]  # candidates by input: (candidates, elements)
-Outputs = Mapping[str, NDArray[Any]]
-
-
-@dataclass(frozen=True)
-class Separation:
-    """An input on which arithmetics part.
-
-    Args:
-        node: The operator.
-        inputs: One inference's operands by name.
-        outputs: What each profile makes of them, by profile and value.
-        value: An output that differs.
-        index: The first element of it that differs.
-        codes: That element by profile.
-        changed: Elements of the inputs off their zero points.
-    """
-
-    node: str
-    inputs: Mapping[str, NDArray[Any]]
-    outputs: Mapping[str, Outputs]
-    value: str
-    index: tuple[int, ...]
-    codes: Mapping[str, int | float]
-    changed: int
-
-
-@dataclass(frozen=True)
-class Search:
-    """What a search for a separating input found.
-
-    Args:
-        profiles: The two that were to be separated.
-        separation: The input; None if there is none, or none was found.
-        exhaustive: Whether every input was tried: then none exists.
-        tried: Output elements computed per profile.
-    """
-
-    node: str
-    profiles: tuple[str, str]
-    separation: Separation | None
-    exhaustive: bool
-    tried: int
 
 
 class Probe:
