@@ -41,10 +41,10 @@ from hwsim.validation import Session, compare_sides
 from hwsim.verify import accumulator_bounds
 
 if TYPE_CHECKING:
-    from hwsim.attribution import Attribution
-    from hwsim.identification import Identification
+    from hwsim.error_shares import Attribution
     from hwsim.platform import Platform
     from hwsim.requant_rules import RequantIdentification
+    from hwsim.verdicts import Identification
 
 MAX_FILE_BYTES = 1 << 31
 
