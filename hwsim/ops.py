@@ -36,6 +36,7 @@ from hwsim.shapes import (
     concat_shape,
     conv_shape,
     depthwise_shape,
+    dynamic_shape,
     fully_connected_shape,
     matmul_shape,
     mean_shape,
@@ -89,6 +90,7 @@ class Op(Enum):
     SPLIT = "split"
     QUANTIZE = "quantize"
     DEQUANTIZE = "dequantize"
+    DYNAMIC_QUANTIZE = "dynamic_quantize"
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +136,7 @@ _ROWS = (
     OpSpec(Op.RELU, NoAttrs, (1, 1), same_shape, Work.ELEMENTWISE),
     OpSpec(Op.RELU6, NoAttrs, (1, 1), same_shape, Work.ELEMENTWISE),
     OpSpec(Op.RELU_N1_TO_1, NoAttrs, (1, 1), same_shape, Work.ELEMENTWISE),
-    OpSpec(Op.CLIP, ClipAttrs, (1, 1), same_shape, Work.ELEMENTWISE, float_only=True),
+    OpSpec(Op.CLIP, ClipAttrs, (1, 1), same_shape, Work.ELEMENTWISE),
     OpSpec(Op.LEAKY_RELU, LeakyReluAttrs, (1, 1), same_shape, Work.ELEMENTWISE),
     OpSpec(Op.LOGISTIC, NoAttrs, (1, 1), same_shape, Work.TABLE),
     OpSpec(Op.TANH, NoAttrs, (1, 1), same_shape, Work.TABLE),
@@ -151,5 +153,6 @@ _ROWS = (
     OpSpec(Op.SPLIT, SplitAttrs, (1, 1), split_shape, Work.MOVE),
     OpSpec(Op.QUANTIZE, NoAttrs, (1, 1), same_shape, Work.ELEMENTWISE),
     OpSpec(Op.DEQUANTIZE, NoAttrs, (1, 1), same_shape, Work.ELEMENTWISE),
+    OpSpec(Op.DYNAMIC_QUANTIZE, NoAttrs, (1, 1), dynamic_shape, Work.ELEMENTWISE),
 )
 OPS = MappingProxyType({spec.op: spec for spec in _ROWS})

@@ -74,6 +74,9 @@ class Method(Enum):
     * FIXED_16: 16-bit fixed point.
     * GEMMLOWP: Q5.26 fixed-point exponential and a Newton reciprocal.
     * INTEGER_SQRT: exact integer sums, a bitwise-exact integer square root, one division.
+    * FLOAT32: dequantized, computed and divided by the output's scale in float32, ties to even.
+    * RATIO32: codes times scale ratios in float32, the zero point added before ties go to even.
+    * EXP_TABLE: float32 exponentials of the distance to the largest code, summed in order.
     """
 
     REQUANTIZE = "requantize"
@@ -85,21 +88,31 @@ class Method(Enum):
     FIXED_16 = "fixed_16"
     GEMMLOWP = "gemmlowp"
     INTEGER_SQRT = "integer_sqrt"
+    FLOAT32 = "float32"
+    RATIO32 = "ratio32"
+    EXP_TABLE = "exp_table"
 
 
 _DOUBLE = (Requant.DOUBLE_ROUNDING, Requant.DOUBLE_HALF_UP)
 METHODS: Mapping[Op, tuple[Method, ...]] = MappingProxyType(
     {
-        Op.ADD: (Method.SHIFTED, Method.APART),
-        Op.SUB: (Method.SHIFTED, Method.APART),
-        Op.AVERAGE_POOL_2D: (Method.CODES, Method.REQUANTIZE),
-        Op.MEAN: (Method.FOLDED, Method.REQUANTIZE),
-        Op.SOFTMAX: (Method.GEMMLOWP,),
+        Op.ADD: (Method.SHIFTED, Method.APART, Method.RATIO32, Method.FLOAT32),
+        Op.SUB: (Method.SHIFTED, Method.APART, Method.FLOAT32),
+        Op.MUL: (Method.REQUANTIZE, Method.RATIO32, Method.FLOAT32),
+        Op.AVERAGE_POOL_2D: (Method.CODES, Method.REQUANTIZE, Method.FLOAT32),
+        Op.MEAN: (Method.FOLDED, Method.REQUANTIZE, Method.FLOAT32),
+        Op.SOFTMAX: (Method.GEMMLOWP, Method.EXP_TABLE),
         Op.LAYER_NORM: (Method.INTEGER_SQRT,),
-        Op.LOGISTIC: (Method.TABLE,),
-        Op.TANH: (Method.TABLE,),
-        Op.GELU: (Method.TABLE,),
-        Op.HARD_SWISH: (Method.FIXED_16, Method.TABLE),
+        Op.QUANTIZE: (Method.REQUANTIZE, Method.FLOAT32),
+        Op.CONCATENATION: (Method.REQUANTIZE, Method.FLOAT32),
+        Op.RELU: (Method.REQUANTIZE, Method.FLOAT32),
+        Op.RELU6: (Method.REQUANTIZE, Method.FLOAT32),
+        Op.RELU_N1_TO_1: (Method.REQUANTIZE, Method.FLOAT32),
+        Op.LEAKY_RELU: (Method.REQUANTIZE, Method.FLOAT32),
+        Op.LOGISTIC: (Method.TABLE, Method.FLOAT32),
+        Op.TANH: (Method.TABLE, Method.FLOAT32),
+        Op.GELU: (Method.TABLE, Method.FLOAT32),
+        Op.HARD_SWISH: (Method.FIXED_16, Method.TABLE, Method.FLOAT32),
     }
 )
 

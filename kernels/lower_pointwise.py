@@ -15,8 +15,16 @@ from hwsim.ops import Op
 from hwsim.profile import Method
 from hwsim.quant import dequantize_array, quantize_array
 
-from .elementwise import add_apart, add_shifted, leaky_relu, look_up, multiply, rescale
+from .elementwise import add_apart, add_shifted, leaky_relu, multiply, rescale
 from .hard_swish import HardSwish
+from .lower_float32 import (
+    all_reals,
+    lower_add_ratios,
+    lower_binary_reals,
+    lower_codes_table,
+    lower_mul_ratio,
+    requantized,
+)
 from .lower_linear import Array, Step
 from .scaling import (
     UNSCALED,
@@ -37,7 +45,12 @@ def _flat(array: Array, shape: tuple[int, ...]) -> Array:
 
 def lower_add(site: Site) -> Step:
     """Lower ADD and SUB by the profile's rule."""
-    lower = {Method.SHIFTED: _add_shifted, Method.APART: _add_apart}[site.rule.method]
+    method = site.rule.method
+    if method is Method.FLOAT32:
+        return lower_binary_reals(site)
+    if method is Method.RATIO32:
+        return lower_add_ratios(site)
+    lower = {Method.SHIFTED: _add_shifted, Method.APART: _add_apart}[method]
     return lower(site, 1 if site.op is Op.ADD else -1)
 
 
@@ -113,6 +126,10 @@ def _common_zero(site: Site, value: Value) -> Any:
 
 def lower_mul(site: Site) -> Step:
     """Lower MUL of two codes. Source: tensorflow/lite/kernels/mul.cc."""
+    if site.rule.method is Method.FLOAT32:
+        return lower_binary_reals(site)
+    if site.rule.method is Method.RATIO32:
+        return lower_mul_ratio(site)
     a, b, out = site.operand(0), site.operand(1), site.result()
     qmin, qmax = output_range(site, _fused(site))
     rule = site.rule
@@ -141,6 +158,8 @@ def lower_rescale(site: Site) -> Step:
     x, out = site.operand(0), site.result()
     if x.is_float:
         return _lower_quantize_reals(site)
+    if site.rule.method is Method.FLOAT32:
+        return _lower_unary_reals(site)
     qmin, qmax = output_range(site, _CLAMPS.get(site.op, Activation.NONE))
     if x.quant is None or x.quant.axis not in (None, len(x.shape) - 1):
         raise site.fail(f"{x.name!r} must have one scale, or one per index of its last axis")
@@ -189,8 +208,10 @@ def lower_leaky_relu(site: Site) -> Step:
     attrs = site.node.attrs
     assert isinstance(attrs, LeakyReluAttrs)
     x, out = site.operand(0), site.result()
-    x_scale, out_scale = site.scale_of(x), site.scale_of(out)
     rule = site.rule
+    if rule.method is Method.FLOAT32:
+        return _lower_unary_reals(site)
+    x_scale, out_scale = site.scale_of(x), site.scale_of(out)
     qmin, qmax = output_range(site, Activation.NONE)
     zero_point = int(site.zero_of(out))
     ratio = scale_ratio(site, x_scale, 1.0, out_scale)
@@ -237,19 +258,43 @@ def lower_table(site: Site) -> Step:
     argument, the function's value and the product in float32.
     Source: LUTPopulate, tensorflow/lite/kernels/internal/common.h.
     """
-    x, out = site.operand(0), site.result()
+    if site.rule.method is Method.FLOAT32:
+        return _lower_unary_reals(site)
+    x = site.operand(0)
     dtype = site.integer(x)
     if dtype.bits > 8:
         raise site.fail(f"{x.name!r} must hold codes of at most 8 bits, not {dtype.bits}")
-    table = _table(site)
-    first: Any = np.int64(dtype.min)
+    return lower_codes_table(site, _table(site))
 
-    def step(arrays: Sequence[Array]) -> tuple[Array, ...]:
-        made = np.empty(out.elements, out.dtype.storage)
-        look_up(arrays[0].reshape(-1), table, first, made)
-        return (made.reshape(out.shape),)
 
-    return step
+def _lower_unary_reals(site: Site) -> Step:
+    """Lower a function of one operand between dequantized and quantized reals to a table."""
+    reals = all_reals(site, site.operand(0))
+    return lower_codes_table(site, requantized(site, _function_of(site)(reals)))
+
+
+def _function_of(site: Site) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
+    """Return the operator's function of float32 arrays; transcendental ones are exact, rounded."""
+    attrs = site.node.attrs
+    if site.op is Op.QUANTIZE:
+        return lambda reals: reals
+    if site.op in _CLAMPS:
+        low, high = _CLAMPS[site.op].bounds
+        return lambda reals: np.clip(reals, np.float32(low), np.float32(high))
+    if isinstance(attrs, LeakyReluAttrs):
+        alpha = np.float32(attrs.alpha)
+        return lambda reals: np.where(reals >= 0, reals, alpha * reals)
+    if site.op is Op.HARD_SWISH:
+        return _hard_swish_float32
+    function = _gelu_tanh if isinstance(attrs, GeluAttrs) and attrs.tanh else _FUNCTIONS[site.op]
+    return lambda reals: np.array([function(float(real)) for real in reals], np.float32)
+
+
+def _hard_swish_float32(reals: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return x * max(0, min(1, x / 6 + 1/2)), each step in float32, as ONNX defines it."""
+    sixth, half = np.float32(1 / 6), np.float32(0.5)
+    gate = np.clip(reals * sixth + half, np.float32(0), np.float32(1))
+    return np.asarray(reals * gate, np.float32)
 
 
 def _table(site: Site) -> NDArray[np.integer]:

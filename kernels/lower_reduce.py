@@ -12,6 +12,7 @@ from hwsim.norm import FRACTION_BITS, epsilon_code
 from hwsim.ops import Op
 from hwsim.profile import Method
 
+from .lower_float32 import lower_average_pool_reals, lower_mean_ratio, lower_softmax_table
 from .lower_linear import Array, Step
 from .norm import layer_norm_rows
 from .pool import average_pool_codes, average_pool_scaled, max_pool_2d, mean_rows
@@ -35,6 +36,8 @@ def lower_pool(site: Site) -> Step:
     """Lower AVERAGE_POOL_2D and MAX_POOL_2D."""
     attrs = site.node.attrs
     assert isinstance(attrs, PoolAttrs)
+    if site.rule.method is Method.FLOAT32:
+        return lower_average_pool_reals(site)
     x, out = site.operand(0), site.result()
     qmin, qmax = output_range(site, attrs.activation)
     origin = attrs.padding[:2]
@@ -77,6 +80,8 @@ def lower_mean(site: Site) -> Step:
     """
     attrs = site.node.attrs
     assert isinstance(attrs, MeanAttrs)
+    if site.rule.method is Method.FLOAT32:
+        return lower_mean_ratio(site, attrs.axes)
     x, out = site.operand(0), site.result()
     count = math.prod(x.shape[axis] for axis in attrs.axes)
     ratio = site.scale_of(x) / site.scale_of(out)
@@ -106,6 +111,8 @@ def lower_softmax(site: Site) -> Step:
     """Lower SOFTMAX; the output's scale must be 2**-bits, its zero point the smallest code."""
     attrs = site.node.attrs
     assert isinstance(attrs, SoftmaxAttrs)
+    if site.rule.method is Method.EXP_TABLE:
+        return lower_softmax_table(site)
     x, out = site.operand(0), site.result()
     dtype = site.integer(out)
     classes = x.shape[-1]

@@ -13,6 +13,7 @@ from hwsim.ops import Op
 from hwsim.profile import NumericProfile
 from hwsim.verify import verify
 
+from .lower_float32 import lower_clip, lower_dynamic_quantize
 from .lower_linear import (
     Array,
     Step,
@@ -57,6 +58,7 @@ KERNELS: Mapping[Op, Callable[[Site], Step]] = MappingProxyType(
         Op.RELU: lower_rescale,
         Op.RELU6: lower_rescale,
         Op.RELU_N1_TO_1: lower_rescale,
+        Op.CLIP: lower_clip,
         Op.LEAKY_RELU: lower_leaky_relu,
         Op.LOGISTIC: lower_table,
         Op.TANH: lower_table,
@@ -70,6 +72,7 @@ KERNELS: Mapping[Op, Callable[[Site], Step]] = MappingProxyType(
         Op.SPLIT: lower_split,
         Op.QUANTIZE: lower_rescale,
         Op.DEQUANTIZE: lower_dequantize,
+        Op.DYNAMIC_QUANTIZE: lower_dynamic_quantize,
     }
 )
 

@@ -8,10 +8,12 @@ from hwsim.errors import GraphError
 from hwsim.profile import NumericProfile
 from hwsim.profiles.dyadic import HAWQ
 from hwsim.profiles.litert import TFLITE_REF
+from hwsim.profiles.ort import ORT
 
 _BUILT_IN = (
     TFLITE_REF,
     HAWQ,
+    ORT,
 )
 PROFILES: Mapping[str, NumericProfile] = MappingProxyType(
     {profile.name: profile for profile in _BUILT_IN}
