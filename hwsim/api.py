@@ -19,7 +19,7 @@ from hwsim.errors import FormatError, GraphError, InputError
 from hwsim.fronts import pareto
 from hwsim.graph import Graph
 from hwsim.inputs import Arrays, checked_inputs
-from hwsim.oracles import LITERT_KERNELS, run_litert, run_onnxruntime
+from hwsim.oracles import LITERT_KERNELS, ONNX_LEVELS, run_litert, run_onnxruntime
 from hwsim.partition import Bits, selection_of, workload
 from hwsim.percentiles import percentile_allocation
 from hwsim.profile import NumericProfile
@@ -306,7 +306,8 @@ def validate(
             count as equal within 1e-4 of the largest output (floats have no exact order of sums).
         inputs: As for `run`.
         against: "litert_ref" (LiteRT's reference kernels), "litert" (its default kernels),
-            "onnxruntime", or the path of an `.npz` with values by name.
+            "onnxruntime", "onnxruntime_unoptimized" (without its graph optimizations), or the path
+            of an `.npz` with values by name.
         profile: The arithmetic of our side.
         threads: As for `run`.
 
@@ -315,7 +316,7 @@ def validate(
         InputError: If an input or the trace does not fit.
     """
     name = str(against)
-    if name == "onnxruntime":
+    if name == "onnxruntime" and graph.is_float:
         return _validate_floats(graph, inputs)
     chosen = _profile_of(graph, profile)
     arrays = checked_inputs(graph, inputs, chosen.input_rounding)
@@ -323,17 +324,19 @@ def validate(
     computed = [made for node in graph.nodes for made in node.outputs]
     if name in LITERT_KERNELS:
         theirs = run_litert(graph, arrays, name, computed)
+    elif name in ONNX_LEVELS:
+        from hwsim.oracle_onnx import run_onnx_codes
+
+        theirs = run_onnx_codes(graph, arrays, name, computed)
     elif Path(name).suffix == ".npz":
         theirs = read_arrays(Path(name))
     else:
-        known = ", ".join((*LITERT_KERNELS, "onnxruntime"))
+        known = ", ".join((*LITERT_KERNELS, *ONNX_LEVELS))
         raise InputError(f"against must be one of {known} or an .npz file, not {name!r}")
     return compare(graph, ours, theirs, name)
 
 
 def _validate_floats(graph: Graph, inputs: Arrays) -> Validation:
-    if not graph.is_float:
-        raise GraphError("onnxruntime: the graph must be a float ONNX graph, not an integer one")
     arrays = checked_inputs(graph, inputs, None)
     ours = run(graph, arrays, profile="float")
     theirs = run_onnxruntime(graph, arrays)

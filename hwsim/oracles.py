@@ -16,6 +16,9 @@ from hwsim.errors import OracleError
 from hwsim.graph import Graph
 
 LITERT_KERNELS = {"litert_ref": "reference", "litert": "default"}
+# ONNX Runtime's level of graph optimization by name of the oracle. Unoptimized, it computes a QDQ
+# model in float32, whose sums have no order that could be reproduced.
+ONNX_LEVELS = {"onnxruntime": "ORT_ENABLE_ALL", "onnxruntime_unoptimized": "ORT_DISABLE_ALL"}
 
 
 def run_litert(
@@ -32,8 +35,8 @@ def run_litert(
     Raises:
         OracleError: If LiteRT is missing, refuses the model, or dies.
     """
-    path = _source(graph, ".tflite", against)
-    _require("ai_edge_litert", against, "ai-edge-litert")
+    path = source_file(graph, ".tflite", against)
+    require_package("ai_edge_litert", against, "ai-edge-litert")
     assert graph.origin is not None
     ids = graph.origin.tensor_ids
     shown = [name for name in names if name in ids]
@@ -62,8 +65,8 @@ def run_onnxruntime(graph: Graph, inputs: Mapping[str, NDArray[Any]]) -> dict[st
     Raises:
         OracleError: If ONNX Runtime is missing or refuses the model.
     """
-    path = _source(graph, ".onnx", "onnxruntime")
-    _require("onnxruntime", "onnxruntime", "onnxruntime")
+    path = source_file(graph, ".onnx", "onnxruntime")
+    require_package("onnxruntime", "onnxruntime", "onnxruntime")
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -79,7 +82,7 @@ def run_onnxruntime(graph: Graph, inputs: Mapping[str, NDArray[Any]]) -> dict[st
     return dict(zip(names, made, strict=True))
 
 
-def _source(graph: Graph, suffix: str, against: str) -> Path:
+def source_file(graph: Graph, suffix: str, against: str) -> Path:
     """Return the graph's own file, unchanged since it was read."""
     origin = graph.origin
     if origin is None or origin.path.suffix != suffix:
@@ -91,7 +94,8 @@ def _source(graph: Graph, suffix: str, against: str) -> Path:
     return origin.path
 
 
-def _require(module: str, against: str, package: str) -> None:
+def require_package(module: str, against: str, package: str) -> None:
+    """Refuse an oracle whose package is not installed."""
     if importlib.util.find_spec(module) is None:
         raise OracleError(
             f"{against}: {package} must be installed; pip install 'hwsim[oracle]' brings it"

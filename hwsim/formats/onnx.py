@@ -6,6 +6,7 @@ A quantized file (QDQ, QLinear operators, integer products) makes an integer gra
 
 import hashlib
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -129,7 +130,8 @@ def _finish(
         profile = "ort" if builder.quantized else ""
         nodes = tuple(builder.nodes)
         graph = Graph(path.stem, builder.values, nodes, inputs, names, profile, origin)
-        return sink_transposes(graph)
+        sunk, orders = sink_transposes(graph)
+        return replace(sunk, origin=replace(origin, orders=orders))
     except HwsimError as error:
         raise GraphError(f"{path.name}: {error}") from error
 

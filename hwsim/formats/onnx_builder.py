@@ -1,7 +1,7 @@
 """What an ONNX file has become so far, and the little checks that every reader shares."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -199,6 +199,18 @@ class Builder:
         if kinds.count(kinds[0]) != len(kinds):
             raise FormatError("inputs must be codes of one type, scale and zero point")
         return kinds[0]
+
+    def retitle(self, old: str, new: str) -> None:
+        """Give a computed value that the file does not know the name of a tensor that it does."""
+        self.values[new] = replace(self.values.pop(old), name=new)
+        for index in reversed(range(len(self.nodes))):
+            node = self.nodes[index]
+            inputs = tuple(new if name == old else name for name in node.inputs)
+            outputs = tuple(new if name == old else name for name in node.outputs)
+            title = new if node.name == old else node.name
+            self.nodes[index] = replace(node, name=title, inputs=inputs, outputs=outputs)
+            if new in outputs:
+                return
 
     def rename(self, made: str, name: str) -> None:
         """Make a value under a second name; `hwsim.layout` takes the transpose away again."""

@@ -96,6 +96,15 @@ def read_quantize(b: Builder, node: onnx.NodeProto, names: Names) -> None:
         return
     b.quantized = True
     source = b.dequantized.get(x, x)
+    if Kind(b.values[source].dtype, b.values[source].quant) == Kind(dtype, quant):
+        # The very codes that were dequantized: nothing is left to do.
+        if source == f"{x}/codes" and x not in b.aliases.values():
+            b.retitle(source, out)
+            b.dequantized[x] = out
+            b.aliases[source] = out
+        else:
+            b.aliases[out] = source
+        return
     b.emit(Op.QUANTIZE, NoAttrs(), (source,), (out,), (Kind(dtype, quant),))
 
 
