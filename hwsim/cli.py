@@ -19,6 +19,7 @@ for verb in (
     cli_run.run,
     cli_run.trace,
     cli_run.validate,
+    cli_run.export,
     cli_choose.cost,
     cli_choose.sensitivity,
     cli_choose.allocate,

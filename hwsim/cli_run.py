@@ -1,4 +1,4 @@
-"""Verbs about one model and its arithmetic: info, run, trace, validate."""
+"""Verbs about one model and its arithmetic: info, run, trace, validate, export."""
 
 import json
 import sys
@@ -177,7 +177,10 @@ def trace(
 def validate(
     model: Model,
     against: Annotated[
-        str, typer.Option(help="litert_ref, litert, onnxruntime, or a saved trace (.npz).")
+        str,
+        typer.Option(
+            help="litert_ref, litert, onnxruntime, onnxruntime_unoptimized, or a trace (.npz)."
+        ),
     ] = "litert_ref",
     random: Annotated[int, typer.Option(help="Random inputs, where no --data is given.")] = 64,
     seed: Annotated[int, typer.Option(help="Seed of the random inputs.")] = 0,
@@ -220,6 +223,24 @@ def validate(
         _print_validation(graph, result)
     if not result.ok:
         raise typer.Exit(1)
+
+
+def export(
+    model: Model,
+    to: Annotated[Path, typer.Option("--to", "-o", help="Where the .onnx goes.")],
+    style: Annotated[str, typer.Option(help="qdq, or qoperator: operators on codes.")] = "qdq",
+) -> None:
+    """Write an 8-bit integer model as ONNX, for ONNX Runtime (profile ort)."""
+    import hwsim
+    from hwsim.archives import write_bytes
+    from hwsim.errors import InputError
+    from hwsim.formats.onnx_export import export_onnx
+
+    if to.suffix != ".onnx":
+        raise InputError(f"output file must end in .onnx, not {to.name!r}")
+    graph = hwsim.load(model)
+    write_bytes(to, export_onnx(graph, style))
+    print(f"{to}: {len(graph.nodes)} nodes of {graph.name} as {style}")
 
 
 def _print_validation(graph: "Graph", result: "Validation") -> None:

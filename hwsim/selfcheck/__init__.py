@@ -5,5 +5,14 @@ from types import MappingProxyType
 
 from hwsim.selfcheck.check import Area
 from hwsim.selfcheck.generated import generated, sweeps
+from hwsim.selfcheck.onnx_networks import onnx_networks
+from hwsim.selfcheck.onnx_nodes import onnx_nodes
 
-AREAS: Mapping[str, Area] = MappingProxyType({"sweeps": sweeps, "generated": generated})
+AREAS: Mapping[str, Area] = MappingProxyType(
+    {
+        "sweeps": sweeps,
+        "generated": generated,
+        "onnx_nodes": onnx_nodes,
+        "onnx_networks": onnx_networks,
+    }
+)
