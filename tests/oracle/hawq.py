@@ -35,26 +35,32 @@ def rescale(acc: int, ratio: float) -> int:
     return hawq_dyadic(acc, multiplier, 31 - left_shift)
 
 
-def run(graph: Any, feed: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Return every activation of a hwsim graph by name, int64."""
+def run(
+    graph: Any, feed: Mapping[str, np.ndarray], oracle: Any = None
+) -> dict[str, np.ndarray]:
+    """Return every activation of a hwsim graph by name, int64 or reals; `oracle` runs one node."""
     arrays = {name: value.data for name, value in graph.values.items() if value.is_constant}
     arrays |= feed
     for node in graph.nodes:
-        made = _Node(graph, node, arrays).results()
+        made = (oracle or NodeOracle)(graph, node, arrays).results()
         for name, array in zip(node.outputs, made, strict=True):
             assert array.shape == graph.values[name].shape, (node, array.shape)
             arrays[name] = array
-    return {v.name: np.asarray(arrays[v.name], np.int64) for v in graph.activations}
+    return {
+        v.name: arrays[v.name] if v.is_float else np.asarray(arrays[v.name], np.int64)
+        for v in graph.activations
+    }
 
 
-class _Node:
+class NodeOracle:
     """One node with its operands."""
 
     def __init__(self, graph: Any, node: Any, arrays: Mapping[str, np.ndarray]) -> None:
         self.kind = node.op.value
         self.attrs = node.attrs
         self.values = [graph.values[name] for name in node.inputs if name]
-        self.codes = [np.asarray(arrays[name], np.int64) for name in node.inputs if name]
+        self.reals = [arrays[name] for name in node.inputs if name]
+        self.codes = [np.asarray(array, np.int64) for array in self.reals]
         self.out = graph.values[node.outputs[0]]
         self.pieces = len(node.outputs)
 
@@ -72,8 +78,12 @@ class _Node:
         return number
 
     def centered(self, slot: int) -> Any:
-        """Return code - zero point, nested lists."""
-        return (self.codes[slot] - self.zero(slot)).tolist()
+        """Return code - zero point, nested lists; there may be one per index of an axis."""
+        quant, codes = self.values[slot].quant, self.codes[slot]
+        if quant.axis is None:
+            return (codes - self.zero(slot)).tolist()
+        shape = [-1 if axis == quant.axis else 1 for axis in range(codes.ndim)]
+        return (codes - np.array(quant.zero_point).reshape(shape)).tolist()
 
     def finish(self, scaled: int) -> int:
         """Add the zero point and clamp to the width and the fused activation."""

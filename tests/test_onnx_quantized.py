@@ -1,0 +1,275 @@
+"""Quantized ONNX: operators on codes, QDQ patterns, export; against ONNX Runtime and the oracle."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+import hwsim
+from hwsim.errors import FormatError, GraphError, HwsimError
+from hwsim.formats.onnx import read_onnx
+from hwsim.formats.onnx_export import Style, export_onnx
+from hwsim.formats.tflite import read_tflite
+from hwsim.graph import Graph
+from hwsim.oracle_onnx import run_model
+from hwsim.ops import Op
+from tests.onnx_cases import OPERATORS, Case
+from tests.oracle import ort
+from tests.strategies import GENERATORS, generate
+
+LEVELS = ("ORT_ENABLE_ALL", "ORT_DISABLE_ALL")
+SEEDS = 30
+
+
+def read(model: onnx.ModelProto) -> Graph:
+    return read_onnx(model.SerializeToString(), Path("case.onnx"))
+
+
+@pytest.mark.parametrize("operator", OPERATORS)
+def test_operators_on_codes_equal_onnx_runtime(operator: str) -> None:
+    pytest.importorskip("onnxruntime")
+    compared = distinct = 0
+    for seed in range(SEEDS):
+        case = OPERATORS[operator](seed)
+        graph = read(case.model)
+        assert graph.profile == "ort"
+        try:
+            (mine,) = hwsim.run(graph, case.feed).values()
+        except GraphError as error:
+            assert "float32 overflows" in str(error)  # a softmax of one class
+            continue
+        for level in LEVELS:
+            data = case.model.SerializeToString()
+            (theirs,) = run_model(data, case.feed, graph, ["y"], level).values()
+            assert mine.dtype == theirs.dtype
+            assert np.array_equal(mine, theirs), (seed, level)
+            compared += mine.size
+        distinct = max(distinct, len(np.unique(mine)))
+    assert compared > 300 and distinct > 3
+
+
+@pytest.mark.parametrize("operator", OPERATORS)
+def test_operators_on_codes_equal_the_oracle(operator: str) -> None:
+    ran = 0
+    for seed in range(3):
+        case = OPERATORS[operator](seed)
+        graph = read(case.model)
+        feed = {
+            name: array.transpose(0, 2, 3, 1) if array.shape != graph.values[name].shape else array
+            for name, array in case.feed.items()
+        }
+        try:
+            mine = hwsim.trace(graph, feed)
+        except GraphError:
+            continue
+        expected = ort.run(graph, feed)
+        for name, array in expected.items():
+            assert np.array_equal(mine[name], array), (seed, name)
+        ran += 1
+    assert ran
+
+
+# Models written here: a line each
+
+
+class Writer:
+    """A QDQ model of one float operator; each operand is an input of codes."""
+
+    def __init__(self, dtype: Any = np.uint8) -> None:
+        self.dtype = np.dtype(dtype)
+        self.nodes: list[onnx.NodeProto] = []
+        self.inputs: list[onnx.ValueInfoProto] = []
+        self.stored: list[onnx.TensorProto] = []
+
+    def constant(self, name: str, array: Any) -> str:
+        self.stored.append(numpy_helper.from_array(np.asarray(array), name))
+        return name
+
+    def params(self, name: str, scale: float, zero: int, dtype: Any = None) -> list[str]:
+        kind = np.dtype(dtype or self.dtype)
+        return [
+            self.constant(f"{name}_scale", np.float32(scale)),
+            self.constant(f"{name}_zero", np.array(zero, kind)),
+        ]
+
+    def input(self, name: str, shape: tuple[int, ...], dtype: Any = None) -> str:
+        kind = helper.np_dtype_to_tensor_dtype(np.dtype(dtype or self.dtype))
+        self.inputs.append(helper.make_tensor_value_info(name, kind, shape))
+        return name
+
+    def add(self, op: str, inputs: list[str], out: str, domain: str = "", **attrs: Any) -> str:
+        self.nodes.append(helper.make_node(op, inputs, [out], domain=domain, **attrs))
+        return out
+
+    def real(self, name: str, shape: tuple[int, ...], scale: float, zero: int) -> str:
+        triple = [self.input(name, shape), *self.params(name, scale, zero)]
+        return self.add("DequantizeLinear", triple, f"{name}_real")
+
+    def weights(self, name: str, codes: Any, scale: Any, zero: Any, **attrs: Any) -> str:
+        parts = [
+            self.constant(name, codes),
+            self.constant(f"{name}_scale", np.asarray(scale, np.float32)),
+            self.constant(f"{name}_zero", np.asarray(zero, np.asarray(codes).dtype)),
+        ]
+        return self.add("DequantizeLinear", parts, f"{name}_real", **attrs)
+
+    def store(self, real: str, scale: float, zero: int) -> None:
+        self.add("QuantizeLinear", [real, *self.params("y", scale, zero)], "y")
+
+    def model(self, opset: int = 17, output: str = "y") -> onnx.ModelProto:
+        ends = [helper.make_tensor_value_info(output, TensorProto.UNDEFINED, None)]
+        ends[0].ClearField("type")
+        graph = helper.make_graph(self.nodes, "qdq", self.inputs, ends, self.stored)
+        opsets = [helper.make_opsetid("", opset), helper.make_opsetid("com.microsoft", 1)]
+        return helper.make_model(graph, opset_imports=opsets, ir_version=10)
+
+
+RANDOM = np.random.default_rng(7)
+IMAGE = (1, 3, 6, 6)
+
+
+def qdq_conv(float_bias: bool, relu: str) -> Writer:
+    w = Writer()
+    x = w.real("x", IMAGE, 0.05, 120)
+    codes = RANDOM.integers(-128, 128, (4, 3, 3, 3)).astype(np.int8)
+    scales = np.array([0.01, 0.02, 0.005, 0.03], np.float32)
+    weights = w.weights("w", codes, scales, np.zeros(4), axis=0)
+    if float_bias:
+        bias = w.constant("b", RANDOM.normal(0, 1, 4).astype(np.float32))
+    else:
+        units = np.float32(0.05) * scales
+        parts = [w.constant("b", np.array([100, -200, 5000, 7], np.int32)), w.constant("bs", units)]
+        bias = w.add("DequantizeLinear", parts, "b_real", axis=0)
+    made = w.add("Conv", [x, weights, bias], "c", pads=[1, 1, 1, 1])
+    if relu == "Relu":
+        made = w.add("Relu", [made], "r")
+    elif relu == "Clip":
+        ends = [w.constant("low", np.float32(0)), w.constant("high", np.float32(6))]
+        made = w.add("Clip", [made, *ends], "r")
+    w.store(made, 6 / 255 if relu == "Clip" else 0.03, 0 if relu else 99)
+    return w
+
+
+def qdq_unary(op: str, dtype: Any, out: tuple[float, int], opset: int = 17, **attrs: Any) -> Any:
+    w = Writer(dtype)
+    x = w.real("x", (16, 16), 0.04, np.iinfo(dtype).min + 100)
+    w.store(w.add(op, [x], "f", **attrs), out[0], np.iinfo(dtype).min + out[1])
+    return w.model(opset)
+
+
+def qdq_two(op: str, out: float, shape: tuple[int, ...] = IMAGE, **attrs: Any) -> onnx.ModelProto:
+    w = Writer()
+    a, b = w.real("a", IMAGE, 0.04, 100), w.real("b", shape, 0.07, 30)
+    w.store(w.add(op, [a, b], "f", **attrs), out, 111)
+    return w.model()
+
+
+def qdq_matmul() -> onnx.ModelProto:
+    w = Writer()
+    a = w.real("a", (5, 7), 0.04, 100)
+    codes = RANDOM.integers(0, 256, (7, 6)).astype(np.uint8)
+    scales = np.linspace(0.01, 0.03, 6)
+    b = w.weights("b", codes, scales, RANDOM.integers(0, 256, 6), axis=1)
+    w.store(w.add("MatMul", [a, b], "f"), 0.5, 111)
+    return w.model()
+
+
+def qdq_gemm() -> onnx.ModelProto:
+    w = Writer()
+    a = w.real("a", (5, 7), 0.04, 100)
+    codes = RANDOM.integers(-128, 128, (6, 7)).astype(np.int8)
+    b = w.weights("b", codes, 0.02, 0)
+    parts = [
+        w.constant("c", RANDOM.integers(-9999, 9999, 6).astype(np.int32)),
+        w.constant("cs", np.float32(0.04) * np.float32(0.02)),
+    ]
+    c = w.add("DequantizeLinear", parts, "c_real")
+    w.store(w.add("Gemm", [a, b, c], "f", transB=1), 0.05, 111)
+    return w.model()
+
+
+def qdq_pool(op: str, out: float, **attrs: Any) -> onnx.ModelProto:
+    w = Writer()
+    w.store(w.add(op, [w.real("x", IMAGE, 0.04, 100)], "f", **attrs), out, 100)
+    return w.model()
+
+
+def qdq_move(op: str, out: float, extra: Any = None, **attrs: Any) -> onnx.ModelProto:
+    w = Writer()
+    inputs = [w.real("x", IMAGE, 0.04, 100)]
+    if extra is not None:
+        inputs.append(w.constant("extra", np.array(extra, np.int64)))
+    w.store(w.add(op, inputs, "f", **attrs), out, 100)
+    return w.model()
+
+
+def qdq_16(op: str, dtype: Any) -> onnx.ModelProto:
+    w = Writer(dtype)
+    a, b = w.real("a", (6, 50), 0.001, 100), w.real("b", (50,), 0.003, 30)
+    w.store(w.add(op, [a, b], "f"), 0.01 if op == "Mul" else 0.0027, 1111)
+    return w.model(21)
+
+
+QDQ = {
+    "conv": qdq_conv(False, "").model(),
+    "conv, float bias": qdq_conv(True, "").model(),
+    "conv, relu": qdq_conv(False, "Relu").model(),
+    "conv, relu6": qdq_conv(False, "Clip").model(),
+    "matmul": qdq_matmul(),
+    "gemm": qdq_gemm(),
+    "add": qdq_two("Add", 0.08),
+    "add, one channel's number": qdq_two("Add", 0.08, (1, 3, 1, 1)),
+    "mul": qdq_two("Mul", 0.06),
+    "sub": qdq_two("Sub", 0.08),
+    "concat": qdq_two("Concat", 0.08, axis=1),
+    "average pool": qdq_pool("AveragePool", 0.03, kernel_shape=[2, 3]),
+    "global average pool": qdq_pool("GlobalAveragePool", 0.02),
+    "max pool": qdq_pool("MaxPool", 0.04, kernel_shape=[2, 2], strides=[2, 2]),
+    "max pool, another scale": qdq_pool("MaxPool", 0.03, kernel_shape=[2, 2]),
+    "reshape": qdq_move("Reshape", 0.04, [1, -1]),
+    "transpose": qdq_move("Transpose", 0.04, perm=[0, 2, 3, 1]),
+    "transpose, another scale": qdq_move("Transpose", 0.05, perm=[0, 3, 1, 2]),
+    "flatten": qdq_move("Flatten", 0.04),
+    "pad": qdq_move("Pad", 0.04, [0, 0, 1, 2, 0, 0, 0, 1]),
+    "leaky relu": qdq_unary("LeakyRelu", np.int8, (0.03, 70), alpha=0.2),
+    "relu": qdq_unary("Relu", np.int8, (0.03, 7)),
+    "sigmoid": qdq_unary("Sigmoid", np.uint8, (1 / 256, 0)),
+    "tanh": qdq_unary("Tanh", np.int8, (1 / 128, 128)),
+    "hard swish": qdq_unary("HardSwish", np.uint8, (0.03, 20)),
+    "gelu": qdq_unary("Gelu", np.int8, (0.03, 20), opset=20),
+    "gelu by tanh": qdq_unary("Gelu", np.int8, (0.03, 20), opset=20, approximate="tanh"),
+    "softmax": qdq_unary("Softmax", np.uint8, (1 / 256, 0)),
+    "requantize": qdq_unary("Identity", np.int8, (0.07, 50)),
+    "16 bits, add": qdq_16("Add", np.int16),
+    "16 bits, sub": qdq_16("Sub", np.uint16),
+    "16 bits, mul": qdq_16("Mul", np.int16),
+    "16 bits, requantize": qdq_unary("Identity", np.uint16, (0.07, 20050), opset=21),
+}
+
+
+@pytest.mark.parametrize("name", QDQ)
+def test_qdq_patterns_fold_as_onnx_runtime_fuses_them(name: str) -> None:
+    pytest.importorskip("onnxruntime")
+    model = QDQ[name]
+    graph = read(model)
+    assert not any(value.is_float for value in graph.values.values())
+    compared = 0
+    for seed in range(4):
+        feed = hwsim.random_inputs(graph, 1, seed)
+        mine = hwsim.run(graph, feed)["y"]
+        made = run_model(model.SerializeToString(), feed, graph, ["y"], "ORT_ENABLE_ALL")
+        assert np.array_equal(mine, made["y"]), seed
+        compared += mine.size
+    assert compared
+
+
+@pytest.mark.parametrize("name", ["sub", "tanh", "relu", "hard swish", "conv", "matmul"])
+def test_folded_patterns_equal_the_oracle(name: str) -> None:
+    graph = read(QDQ[name])
+    feed = hwsim.random_inputs(graph, 1, 1)
+    mine, expected = hwsim.trace(graph, feed), ort.run(graph, feed)
+    for value, array in expected.items():
+        assert np.array_equal(mine[value], array), value
