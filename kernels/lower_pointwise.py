@@ -15,6 +15,7 @@ from hwsim.ops import Op
 from hwsim.profile import Method
 from hwsim.quant import dequantize_array, quantize_array
 
+from . import rational
 from .elementwise import add_apart, add_shifted, leaky_relu, multiply, rescale
 from .hard_swish import HardSwish
 from .lower_float32 import (
@@ -274,7 +275,7 @@ def _lower_unary_reals(site: Site) -> Step:
 
 
 def _function_of(site: Site) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
-    """Return the operator's function of float32 arrays; transcendental ones are exact, rounded."""
+    """Return the operator's function of float32 arrays."""
     attrs = site.node.attrs
     if site.op is Op.QUANTIZE:
         return lambda reals: reals
@@ -286,8 +287,25 @@ def _function_of(site: Site) -> Callable[[NDArray[np.float32]], NDArray[np.float
         return lambda reals: np.where(reals >= 0, reals, alpha * reals)
     if site.op is Op.HARD_SWISH:
         return _hard_swish_float32
-    function = _gelu_tanh if isinstance(attrs, GeluAttrs) and attrs.tanh else _FUNCTIONS[site.op]
-    return lambda reals: np.array([function(float(real)) for real in reals], np.float32)
+    if site.op is Op.GELU:
+        assert isinstance(attrs, GeluAttrs)
+        return _gelu_tanh_float32 if attrs.tanh else _gelu_float32
+    return {Op.LOGISTIC: rational.logistic, Op.TANH: rational.tanh}[site.op]
+
+
+def _gelu_float32(reals: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the exact function, rounded: ONNX Runtime's erf is as good as that on 8-bit codes."""
+    return np.array([_gelu(float(real)) for real in reals], np.float32)
+
+
+def _gelu_tanh_float32(reals: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return x / 2 * (1 + tanh(x * (c * x * x + b))), each step in float32.
+
+    Source: onnxruntime/core/providers/cpu/tensor/gelu.cc.
+    """
+    b, c = np.float32(math.sqrt(2 / math.pi)), np.float32(0.044715 * math.sqrt(2 / math.pi))
+    inner = reals * (c * reals * reals + b)
+    return np.asarray(np.float32(0.5) * reals * (rational.tanh(inner) + np.float32(1)), np.float32)
 
 
 def _hard_swish_float32(reals: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -9,16 +9,12 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 import hwsim
-from hwsim.errors import FormatError, GraphError, HwsimError
+from hwsim.errors import GraphError
 from hwsim.formats.onnx import read_onnx
-from hwsim.formats.onnx_export import Style, export_onnx
-from hwsim.formats.tflite import read_tflite
 from hwsim.graph import Graph
 from hwsim.oracle_onnx import run_model
-from hwsim.ops import Op
-from tests.onnx_cases import OPERATORS, Case
+from tests.onnx_cases import OPERATORS
 from tests.oracle import ort
-from tests.strategies import GENERATORS, generate
 
 LEVELS = ("ORT_ENABLE_ALL", "ORT_DISABLE_ALL")
 SEEDS = 30
@@ -155,7 +151,9 @@ def qdq_conv(float_bias: bool, relu: str) -> Writer:
 
 def qdq_unary(op: str, dtype: Any, out: tuple[float, int], opset: int = 17, **attrs: Any) -> Any:
     w = Writer(dtype)
-    x = w.real("x", (16, 16), 0.04, np.iinfo(dtype).min + 100)
+    wide = np.dtype(dtype).itemsize == 2
+    scale, zero = (0.0003, 30000) if wide else (0.04, 100)
+    x = w.real("x", (64, 64) if wide else (16, 16), scale, np.iinfo(dtype).min + zero)
     w.store(w.add(op, [x], "f", **attrs), out[0], np.iinfo(dtype).min + out[1])
     return w.model(opset)
 
@@ -246,6 +244,9 @@ QDQ = {
     "16 bits, add": qdq_16("Add", np.int16),
     "16 bits, sub": qdq_16("Sub", np.uint16),
     "16 bits, mul": qdq_16("Mul", np.int16),
+    "16 bits, tanh": qdq_unary("Tanh", np.int16, (1 / 32768, 32768), opset=21),
+    "16 bits, sigmoid": qdq_unary("Sigmoid", np.uint16, (1 / 65536, 0), opset=21),
+    "16 bits, leaky relu": qdq_unary("LeakyRelu", np.int16, (0.03, 30000), opset=21, alpha=0.3),
     "16 bits, requantize": qdq_unary("Identity", np.uint16, (0.07, 20050), opset=21),
 }
 

@@ -35,9 +35,7 @@ def rescale(acc: int, ratio: float) -> int:
     return hawq_dyadic(acc, multiplier, 31 - left_shift)
 
 
-def run(
-    graph: Any, feed: Mapping[str, np.ndarray], oracle: Any = None
-) -> dict[str, np.ndarray]:
+def run(graph: Any, feed: Mapping[str, np.ndarray], oracle: Any = None) -> dict[str, np.ndarray]:
     """Return every activation of a hwsim graph by name, int64 or reals; `oracle` runs one node."""
     arrays = {name: value.data for name, value in graph.values.items() if value.is_constant}
     arrays |= feed

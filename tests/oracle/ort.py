@@ -5,7 +5,7 @@ sources (contrib_ops/cpu/quantization, core/mlas/lib) and measured; docstrings n
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
 from typing import Any
 
@@ -71,8 +71,8 @@ class OrtOracle(NodeOracle):
             "mean": self.mean,
             "softmax": self.softmax,
             "leaky_relu": lambda: self.unary(lambda x: x if x >= 0 else f32_mul(self.alpha, x)),
-            "logistic": lambda: self.unary(lambda x: f32(1 / (1 + math.exp(-x)))),
-            "tanh": lambda: self.unary(lambda x: f32(math.tanh(x))),
+            "logistic": lambda: self.unary(logistic),
+            "tanh": lambda: self.unary(tanh),
             "hard_swish": lambda: self.unary(hard_swish),
             "quantize": self.quantize,
             "dequantize": self.dequantize,
@@ -254,3 +254,39 @@ def hard_swish(x: float) -> float:
     """x * max(0, min(1, x / 6 + 1/2)), each step in float32."""
     gate = f32_add(f32_mul(x, f32(1 / 6)), 0.5)
     return f32_mul(x, min(max(gate, 0.0), 1.0))
+
+
+TANH = (
+    (-2.76076847742355e-16, 2.00018790482477e-13, -8.60467152213735e-11, 5.12229709037114e-08)
+    + (1.48572235717979e-05, 6.37261928875436e-04, 4.89352455891786e-03),
+    (1.19825839466702e-06, 1.18534705686654e-04, 2.26843463243900e-03, 4.89352518554385e-03),
+)
+LOGISTIC = (
+    (4.37031012579801e-11, 1.15627324459942e-07, 6.08574864600143e-05, 8.51377133304701e-03)
+    + (2.48287947061529e-01,),
+    (6.10247389755681e-13, 5.76102136993427e-09, 6.29106785017040e-06, 1.70198817374094e-03)
+    + (1.16817656904453e-01, 9.93151921023180e-01),
+)
+
+
+def polynomial(x: float, coefficients: Sequence[float]) -> float:
+    """Highest power first, one rounding a step."""
+    made = f32(coefficients[0])
+    for coefficient in coefficients[1:]:
+        made = fused(made, x, f32(coefficient))
+    return made
+
+
+def tanh(x: float) -> float:
+    """MlasTanhKernelFma3: x * p(x * x) / q(x * x)."""
+    x = min(max(x, -9.0), 9.0)
+    square = f32_mul(x, x)
+    return f32_div(f32_mul(polynomial(square, TANH[0]), x), polynomial(square, TANH[1]))
+
+
+def logistic(x: float) -> float:
+    """MlasLogisticKernelFma3: the same with other numbers, plus a half."""
+    x = min(max(x, -18.0), 18.0)
+    square = f32_mul(x, x)
+    top = f32_mul(polynomial(square, LOGISTIC[0]), x)
+    return min(max(f32_add(f32_div(top, polynomial(square, LOGISTIC[1])), 0.5), 0.0), 1.0)
