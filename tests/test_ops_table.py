@@ -11,8 +11,10 @@ from tests.strategies import GENERATORS
 
 # TFLite's name where ours differs.
 NAMES = {Op.MATMUL: "BATCH_MATMUL"}
-HAWQ_ORACLE = (Path(__file__).parent / "oracle" / "hawq.py").read_text("utf-8")
-CONVERSIONS = {Op.QUANTIZE, Op.DEQUANTIZE}
+ORACLES = "".join(
+    (Path(__file__).parent / "oracle" / name).read_text("utf-8") for name in ("hawq.py", "ort.py")
+)
+CONVERSIONS = {Op.QUANTIZE, Op.DEQUANTIZE, Op.DYNAMIC_QUANTIZE}
 
 
 @pytest.mark.parametrize("spec", OPS.values(), ids=lambda spec: spec.op.value)
@@ -21,7 +23,7 @@ def test_an_operator_is_complete(spec: OpSpec) -> None:
     assert (spec.op in KERNELS) != spec.float_only
     if spec.op in KERNELS:
         generated = NAMES.get(spec.op, spec.op.name) in GENERATORS
-        assert generated or f'"{spec.op.value}": self.' in HAWQ_ORACLE
+        assert generated or f'"{spec.op.value}": self.' in ORACLES
 
 
 def test_no_row_is_missing() -> None:

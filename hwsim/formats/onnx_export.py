@@ -196,8 +196,17 @@ class _Writer:
         return self.add("DequantizeLinear", self.codes(value), self.fresh(f"{value.name}/real"))
 
     def store(self, real: str, out: Value, activation: Activation = Activation.NONE) -> None:
-        """Quantize reals into an output, through an activation that saturation does not do."""
+        """Quantize reals into an output, through an activation that saturation does not do.
+
+        The activation gets conversions of its own: ONNX Runtime leaves an operator in float32
+        whose result is clamped before it is quantized.
+        """
         if self.narrows(out, activation):
+            params = self.params(out)
+            codes = self.fresh(f"{out.name}/open")
+            self.add("QuantizeLinear", [real, *params], codes)
+            wide = self.fresh(f"{out.name}/wide")
+            real = self.add("DequantizeLinear", [codes, *params], wide)
             low, high = activation.bounds
             if activation is Activation.RELU:
                 real = self.add("Relu", [real], self.fresh(f"{out.name}/relu"))

@@ -3,6 +3,10 @@
 A QDQ graph alone does not define integer arithmetic. The pairs are fused here as ONNX Runtime
 fuses them at ORT_ENABLE_ALL (profile `ort`); operators that it leaves in float32, but that compute
 each element from one code of each operand, have one result too and are named by `BETWEEN`.
+
+An operator whose result is clamped before it is quantized (Conv, Relu, QuantizeLinear) is fused
+too, the clamp after it. Where saturation alone does not clamp as much, ONNX Runtime computes that
+operator in float32 and may round a few codes differently.
 """
 
 from collections.abc import Iterable, Mapping, Sequence

@@ -77,7 +77,7 @@ class OrtOracle(NodeOracle):
             "quantize": self.quantize,
             "dequantize": self.dequantize,
             "concatenation": self.concatenation,
-            "clip": lambda: np.clip(self.codes[0], self.attrs.low, self.attrs.high),
+            "clip": self.clip,
             "dynamic_quantize": self.dynamic_quantize,
         }
         if self.kind not in rules:
@@ -238,6 +238,12 @@ class OrtOracle(NodeOracle):
                 made[tuple(place)] = code if same else self.stored(self.real(slot, code))
             first += part.shape[self.attrs.axis]
         return made
+
+    def clip(self) -> np.ndarray:
+        """Clip of codes."""
+        low, high = self.attrs.low, self.attrs.high
+        codes = [min(max(code, low), high) for code in self.codes[0].ravel().tolist()]
+        return np.array(codes, np.int64).reshape(self.out.shape)
 
     def dynamic_quantize(self) -> list[np.ndarray]:
         """DynamicQuantizeLinear: scale (max - min) / 255 of a range that holds 0."""
