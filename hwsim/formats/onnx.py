@@ -23,6 +23,7 @@ from hwsim.errors import (
     shown,
 )
 from hwsim.formats.onnx_builder import Builder
+from hwsim.formats.onnx_codes import COUNTS
 from hwsim.formats.onnx_fold import FOLDABLE, MAX_FOLDED, constant_of, fold
 from hwsim.formats.onnx_ops import READERS
 from hwsim.formats.onnx_qdq import Folded, fold_qdq
@@ -40,7 +41,7 @@ from hwsim.formats.onnx_schema import (
 from hwsim.graph import Graph, Origin, Value
 from hwsim.layout import sink_transposes
 from hwsim.ops import OPS, Op
-from hwsim.quant import FLOAT32
+from hwsim.quant import FLOAT32, IntType
 from hwsim.workload import Work
 
 MAX_OUTPUTS = 1024
@@ -125,6 +126,8 @@ def _finish(
             raise GraphError(f"{place} must be computed, not a constant")
         if made != name:
             builder.rename(made, name)
+    if not builder.quantized:
+        _count(builder)
     origin = Origin(path, hashlib.sha256(data).hexdigest())
     try:
         profile = "ort" if builder.quantized else ""
@@ -134,6 +137,14 @@ def _finish(
         return replace(sunk, origin=replace(origin, orders=orders))
     except HwsimError as error:
         raise GraphError(f"{path.name}: {error}") from error
+
+
+def _count(builder: Builder) -> None:
+    """Let codes that no operator gave a scale stand for themselves: they are moved alone."""
+    for name, value in builder.values.items():
+        if isinstance(value.dtype, IntType) and value.data is None:
+            builder.values[name] = replace(value, quant=COUNTS)
+            builder.quantized = True
 
 
 def _parse(data: bytes, path: Path) -> onnx.ModelProto:

@@ -22,7 +22,6 @@ from hwsim.attributes import (
     ConvAttrs,
     FullyConnectedAttrs,
     FusedAttrs,
-    GeluAttrs,
     LeakyReluAttrs,
     MatMulAttrs,
     MeanAttrs,
@@ -30,6 +29,7 @@ from hwsim.attributes import (
     PoolAttrs,
     SliceAttrs,
     SoftmaxAttrs,
+    SplitAttrs,
     TransposeAttrs,
 )
 from hwsim.errors import GraphError
@@ -66,7 +66,6 @@ _FORMS: Mapping[Op, tuple[str, str]] = MappingProxyType(
         Op.TANH: ("Tanh", ""),
         Op.HARD_SWISH: ("HardSwish", ""),
         Op.SOFTMAX: ("Softmax", "QLinearSoftmax"),
-        Op.RELU: ("Relu", ""),
     }
 )
 
@@ -255,25 +254,28 @@ class _Writer:
                 self.conv(node, attrs, x, out)
             case Op.FULLY_CONNECTED, FullyConnectedAttrs() as attrs:
                 self.fully_connected(node, attrs, x, out)
-            case Op.MATMUL, MatMulAttrs(False, False, 1.0):
-                self.linear(node, "MatMul", "QLinearMatMul")
+            case Op.MATMUL, MatMulAttrs(scale=1.0) as attrs:
+                self.matmul(attrs, node, out)
             case Op.ADD | Op.SUB | Op.MUL, FusedAttrs(activation):
                 self.linear(node, *_FORMS[node.op], activation=activation)
             case Op.AVERAGE_POOL_2D, PoolAttrs() as attrs:
                 settings = _window(attrs) | {"count_include_pad": int(attrs.count_padding)}
                 self.linear(node, *_FORMS[node.op], activation=attrs.activation, **settings)
-            case Op.MAX_POOL_2D, PoolAttrs(activation=Activation.NONE) as attrs:
+            case Op.MAX_POOL_2D, PoolAttrs() as attrs:
                 self.same(node, x, out)
-                self.add("MaxPool", [self.codes(x)[0]], self.names[out.name], **_window(attrs))
+                operands = [self.codes(x)[0]]
+                self.on_codes(out, attrs.activation, "MaxPool", operands, **_window(attrs))
             case Op.MEAN, MeanAttrs((1, 2)) as attrs if _is_image(x):
                 self.global_pool(node, attrs, x, out)
             case Op.LEAKY_RELU, LeakyReluAttrs(alpha):
                 self.linear(node, *_FORMS[node.op], alpha=alpha)
-            case Op.LOGISTIC | Op.TANH | Op.HARD_SWISH | Op.RELU, _:
+            case Op.LOGISTIC | Op.TANH | Op.HARD_SWISH, _:
                 self.linear(node, *_FORMS[node.op])
-            case Op.SOFTMAX, SoftmaxAttrs(1.0) if not _is_image(x):
+            case Op.RELU | Op.RELU6 | Op.RELU_N1_TO_1, _:
+                self.store(self.real(x), out, Activation(node.op.value))
+            case Op.SOFTMAX, SoftmaxAttrs(1.0):
                 own: dict[str, Any] = {} if self.style is Style.QDQ else {"opset": OPSET}
-                self.linear(node, *_FORMS[node.op], axis=-1, **own)
+                self.linear(node, *_FORMS[node.op], axis=1 if _is_image(x) else -1, **own)
             case Op.CONCATENATION, ConcatAttrs(axis, Activation.NONE):
                 self.concat(node, axis, out)
             case Op.QUANTIZE, _ if x.is_float:
@@ -293,8 +295,10 @@ class _Writer:
                 self.pad(node, attrs, x, out)
             case Op.STRIDED_SLICE, SliceAttrs() as attrs:
                 self.slice(node, attrs, x, out)
-            case Op.GELU, GeluAttrs():
-                raise self.fail(node, f"opset {OPSET} has no Gelu")
+            case Op.SPLIT, SplitAttrs() as attrs:
+                self.split(node, attrs, x)
+            case Op.GELU, _:
+                raise self.fail(node, f"operator must be in opset {OPSET}; Gelu came later")
             case _:
                 raise self.fail(node, "operator must have a form in ONNX; it has none here")
 
@@ -312,18 +316,19 @@ class _Writer:
         activation: Activation = Activation.NONE,
         **attrs: Any,
     ) -> None:
-        """Append an operator whose inputs are all activations."""
+        """Append an operator whose inputs are all activations.
+
+        One without a form on codes stands between conversions in both styles.
+        """
         operands = [self.graph.values[name] for name in node.inputs]
         out = self.graph.values[node.outputs[0]]
         if any(len(value.shape) != len(out.shape) and len(out.shape) == 4 for value in operands):
             raise self.fail(node, "operands of an image must have 4 axes")
-        if self.style is Style.QDQ:
+        if self.style is Style.QDQ or not coded:
             reals = [self.real(value) for value in operands]
             made = self.add(real, reals, self.fresh(f"{out.name}/exact"), **attrs)
             self.store(made, out, activation)
             return
-        if not coded:
-            raise self.fail(node, "operator must be exported as qdq; it has no form on codes")
         triples = [name for value in operands for name in self.codes(value)]
         self.on_codes(out, activation, coded, [*triples, *self.params(out)], **attrs)
 
@@ -414,6 +419,32 @@ class _Writer:
             product, self.names[out.name] = self.names[out.name], made
             self.place(self.reshaped(product, out.shape, self.fresh(f"{out.name}/nhwc'")), out)
 
+    def matmul(self, attrs: MatMulAttrs, node: Node, out: Value) -> None:
+        """Append a product of two activations, in the graph's own axis order."""
+        operands = [self.graph.values[name] for name in node.inputs]
+        triples = []
+        flags = (attrs.transpose_a, attrs.transpose_b)
+        for value, transposed in zip(operands, flags, strict=True):
+            codes = self.nhwc(value)
+            if transposed:
+                rank = len(value.shape)
+                moved = self.fresh(f"{out.name}/{value.name}")
+                self.transpose(codes, moved, (*range(rank - 2), rank - 1, rank - 2))
+                codes = moved
+            triples.append([codes, *self.params(value)])
+        made = self.fresh(f"{out.name}/nhwc'") if _is_image(out) else self.names[out.name]
+        if self.style is Style.QDQ:
+            reals = [
+                self.add("DequantizeLinear", triple, self.fresh(f"{triple[0]}/real"))
+                for triple in triples
+            ]
+            exact = self.add("MatMul", reals, self.fresh(f"{out.name}/exact"))
+            self.add("QuantizeLinear", [exact, *self.params(out)], made)
+        else:
+            self.add("QLinearMatMul", [*triples[0], *triples[1], *self.params(out)], made)
+        if _is_image(out):
+            self.place(made, out)
+
     def global_pool(self, node: Node, attrs: MeanAttrs, x: Value, out: Value) -> None:
         """Append a mean over an image."""
         if attrs.keep_dims:
@@ -491,6 +522,19 @@ class _Writer:
             self.constant(f"{out.name}/fill", np.array(fill, x.dtype.storage)),
         ]
         self.add("Pad", operands, self.names[out.name])
+
+    def split(self, node: Node, attrs: SplitAttrs, x: Value) -> None:
+        """Append a SPLIT of codes."""
+        outs = [self.graph.values[name] for name in node.outputs]
+        for out in outs:
+            self.same(node, x, out)
+        sizes = self.constant(f"{outs[0].name}/sizes", np.array(attrs.sizes, np.int64))
+        axis = _TO_NHWC[attrs.axis] if _is_image(x) else attrs.axis
+        made = helper.make_node(
+            "Split", [self.codes(x)[0], sizes], [self.names[out.name] for out in outs], axis=axis,
+            name=f"Split_{len(self.nodes)}",
+        )  # fmt: skip
+        self.nodes.append(made)
 
     def slice(self, node: Node, attrs: SliceAttrs, x: Value, out: Value) -> None:
         """Append a STRIDED_SLICE of codes."""
