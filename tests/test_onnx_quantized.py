@@ -9,7 +9,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 import hwsim
-from hwsim.errors import GraphError
+from hwsim.errors import GraphError, HwsimError
 from hwsim.formats.onnx import read_onnx
 from hwsim.graph import Graph
 from hwsim.oracle_onnx import run_model
@@ -274,3 +274,258 @@ def test_folded_patterns_equal_the_oracle(name: str) -> None:
     mine, expected = hwsim.trace(graph, feed), ort.run(graph, feed)
     for value, array in expected.items():
         assert np.array_equal(mine[value], array), value
+
+
+# Bad input
+
+
+def dequantize_alone(**attrs: Any) -> Writer:
+    w = Writer()
+    w.real("x", IMAGE, 0.04, 100)
+    w.nodes[-1].output[0] = "y"
+    w.nodes[-1].attribute.extend(helper.make_attribute(k, v) for k, v in attrs.items())
+    return w
+
+
+def with_constant(w: Writer, name: str, array: Any) -> Writer:
+    for tensor in w.stored:
+        if tensor.name == name:
+            tensor.CopyFrom(numpy_helper.from_array(np.asarray(array), name))
+    return w
+
+
+def computed_scale() -> Writer:
+    w = dequantize_alone()
+    kind = TensorProto.FLOAT
+    w.inputs.append(helper.make_tensor_value_info("x_scale", kind, []))
+    w.stored = [tensor for tensor in w.stored if tensor.name != "x_scale"]
+    return w
+
+
+def left_in_float(op: str, readers: int = 1) -> Writer:
+    w = Writer()
+    made = w.add(op, [w.real("x", IMAGE, 0.04, 100)], "f")
+    if readers:
+        w.store(made, 0.04, 100)
+    if readers > 1:
+        w.add("QuantizeLinear", [made, *w.params("z", 0.2, 3)], "z")
+    return w
+
+
+def one_side_real() -> Writer:
+    w = Writer()
+    ends = helper.make_tensor_value_info("b", TensorProto.FLOAT, IMAGE)
+    a = w.real("a", IMAGE, 0.04, 100)
+    w.inputs.append(ends)
+    w.store(w.add("Add", [a, "b"], "f"), 0.04, 100)
+    return w
+
+
+def gemm_of(**attrs: Any) -> Writer:
+    w = Writer()
+    a = [w.input("a", (2, 3)), *w.params("a", 0.1, 3)]
+    b = [w.constant("b", np.ones((3, 4), np.int8)), *w.params("b", 0.1, 0, np.int8)]
+    w.add("QGemm", [*a, *b, "", *w.params("y", 0.1, 3)], "y", "com.microsoft", **attrs)
+    return w
+
+
+def pool_of(**attrs: Any) -> Writer:
+    w = Writer()
+    x = [w.input("x", IMAGE), *w.params("x", 0.1, 3)]
+    given = {"kernel_shape": [2, 2]} | attrs
+    w.add("QLinearAveragePool", [*x, *w.params("y", 0.1, 3)], "y", "com.microsoft", **given)
+    return w
+
+
+def conv_with(name: str, array: Any) -> Writer:
+    w = qdq_conv(False, "")
+    with_constant(w, name, array)
+    return w
+
+
+DQ = r"case.onnx: node 0 \(DequantizeLinear ''\): "
+BAD = {
+    "scale computed": (computed_scale(), DQ + r"input 1 \(x_scale\) must be a constant"),
+    "scale 0": (
+        with_constant(dequantize_alone(), "x_scale", np.float32(0)),
+        DQ + r"x_scale must be positive and finite, not 0.0",
+    ),
+    "scale infinite": (
+        with_constant(dequantize_alone(), "x_scale", np.float32(np.inf)),
+        r"case.onnx: initializer 'x_scale' must be finite, not NaN or infinite",
+    ),
+    "scale of integers": (
+        with_constant(dequantize_alone(), "x_scale", np.int32(1)),
+        DQ + r"x_scale must be floats on at most one axis, not int32 of shape \(\)",
+    ),
+    "zero point of another type": (
+        with_constant(dequantize_alone(), "x_zero", np.int8(1)),
+        DQ + r"x_zero_point must be uint8 like the codes, not int8",
+    ),
+    "scales of no axis": (
+        with_constant(dequantize_alone(), "x_scale", np.ones(4, np.float32)),
+        DQ + r"x_scale must hold 1 or 3 numbers, not 4",
+    ),
+    "axis out of range": (
+        with_constant(dequantize_alone(axis=7), "x_scale", np.ones(3, np.float32)),
+        DQ + r"axis must be in \[-4, 3\], not 7",
+    ),
+    "operator that stays in float": (
+        left_in_float("Sqrt"),
+        r"case.onnx: node 1 \(Sqrt ''\): operator on dequantized codes must fold into one on codes "
+        r"under profile ort; it has no form on codes there",
+    ),
+    "two readers": (
+        left_in_float("Tanh", 2),
+        r"case.onnx: node 1 \(Tanh ''\): operator on dequantized codes must fold into one on codes "
+        r"under profile ort; its result must be read by one QuantizeLinear alone",
+    ),
+    "one real operand": (
+        one_side_real(),
+        r"case.onnx: node 1 \(Add ''\): operator on dequantized codes must fold into one on codes "
+        r"under profile ort; its input 1 must come from DequantizeLinear",
+    ),
+    "alpha": (
+        gemm_of(alpha=0.5),
+        r"case.onnx: node 0 \(QGemm ''\): alpha must be 1 and transA 0",
+    ),
+    "attribute of nobody": (
+        gemm_of(gamma=0.5),
+        r"case.onnx: node 0 \(QGemm ''\): attribute must be one of alpha, beta, transA, transB, "
+        r"not 'gamma'",
+    ),
+    "attribute of another type": (
+        gemm_of(transB="yes"),
+        r"case.onnx: node 0 \(QGemm ''\): attribute 'transB' must be INT, not STRING",
+    ),
+    "channels last": (
+        pool_of(channels_last=1),
+        r"case.onnx: node 0 \(QLinearAveragePool ''\): channels_last must be 0, not 1",
+    ),
+    "bias of another length": (
+        conv_with("b", np.zeros(3, np.int32)),
+        r"case.onnx: node 2 \(DequantizeLinear ''\): x_scale must hold 1 or 3 numbers, not 4",
+    ),
+    "weights of another type than their zero": (
+        conv_with("w_zero", np.zeros(4, np.uint8)),
+        r"case.onnx: node 1 \(DequantizeLinear ''\): x_zero_point must be int8 like the codes, "
+        r"not uint8",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_models_are_one_sentence(name: str) -> None:
+    writer, sentence = BAD[name]
+    with pytest.raises(HwsimError, match=f"^{sentence}$"):
+        read(writer.model())
+
+
+def test_block_sizes_that_do_not_divide_are_refused() -> None:
+    w = dequantize_alone(axis=1, block_size=2)
+    with pytest.raises(
+        HwsimError,
+        match=r"^case.onnx: node 0 \(DequantizeLinear ''\): block_size must divide 3 elements of "
+        r"axis 1, not 2$",
+    ):
+        read(w.model(21))
+
+
+def test_unknown_domains_are_refused() -> None:
+    w = Writer()
+    w.add("QLinearWhatever", [w.input("x", IMAGE)], "y", "com.microsoft")
+    with pytest.raises(HwsimError, match=r"not com.microsoft.QLinearWhatever$"):
+        read(w.model())
+
+
+# What a model may also hold
+
+
+def test_four_bit_weights_are_read_as_they_are() -> None:
+    w = Writer()
+    codes = np.array([[-8, 7, 3], [1, -2, 0]], np.int8)
+    packed = helper.make_tensor("w", TensorProto.INT4, (2, 3), codes.ravel().tolist())
+    w.stored.append(packed)
+    a = w.real("a", (5, 3), 0.05, 100)
+    scale = w.constant("w_scale", np.array([0.1, 0.2], np.float32))
+    b = w.add("DequantizeLinear", ["w", scale], "w_real", axis=0)
+    w.store(w.add("Gemm", [a, b], "f", transB=1), 0.3, 90)
+    graph = read(w.model(21))
+    weights = graph.values[graph.nodes[0].inputs[1]]
+    assert str(weights.dtype) == "int4" and np.array_equal(weights.data, codes)
+    feed = {"a": np.random.default_rng(1).integers(0, 256, (5, 3), np.uint8)}
+    assert np.array_equal(hwsim.run(graph, feed)["y"], ort.run(graph, feed)["y"])
+
+
+def test_weights_alone_leave_a_float_graph() -> None:
+    w = Writer()
+    w.inputs.append(helper.make_tensor_value_info("x", TensorProto.FLOAT, (2, 4)))
+    codes = np.arange(-8, 8, dtype=np.int8).reshape(4, 4)
+    scale = w.constant("w_scale", np.full((2, 4), 0.5, np.float32))
+    weights = [w.constant("w", codes), scale]
+    b = w.add("DequantizeLinear", weights, "w_real", axis=0, block_size=2)
+    w.add("MatMul", ["x", b], "y")
+    graph = read(w.model(21))
+    assert graph.is_float and graph.profile == ""
+    (data,) = [value.data for value in graph.values.values() if value.data is not None]
+    assert np.array_equal(data, codes.T * np.float32(0.5))
+
+
+def test_reals_go_in_and_out() -> None:
+    pytest.importorskip("onnxruntime")
+    w = Writer()
+    w.inputs.append(helper.make_tensor_value_info("x", TensorProto.FLOAT, (1, 3, 6, 6)))
+    x = w.add("QuantizeLinear", ["x", *w.params("x", 0.05, 120)], "q")
+    real = w.add("DequantizeLinear", [x, "x_scale", "x_zero"], "r")
+    codes = np.random.default_rng(3).integers(-128, 128, (4, 3, 3, 3)).astype(np.int8)
+    weights = w.weights("w", codes, 0.01, 0)
+    made = w.add("Conv", [real, weights], "c")
+    w.add("QuantizeLinear", [made, *w.params("o", 0.06, 111)], "out")
+    w.add("DequantizeLinear", ["out", "o_scale", "o_zero"], "y")
+    model = w.model()
+    graph = read(model)
+    assert [value.is_float for value in (*graph.inputs, *graph.outputs)] == [True, True]
+    feed = hwsim.random_inputs(graph, 1, 5)
+    mine = hwsim.run(graph, feed)["y"]
+    made_there = run_model(model.SerializeToString(), feed, graph, ["y"], "ORT_ENABLE_ALL")
+    assert np.array_equal(mine, made_there["y"])
+    assert {"x", "q", "out", "y"} <= set(hwsim.trace(graph, feed))
+
+
+def test_codes_may_change_their_meaning_between_operators() -> None:
+    """ONNX lets a reader state another scale than the maker did."""
+    w = Writer()
+    x = [w.input("x", (4, 4)), *w.params("x", 0.1, 3)]
+    w.add("QLinearLeakyRelu", [*x, *w.params("m", 0.1, 3)], "m", "com.microsoft", alpha=0.1)
+    m = ["m", *w.params("n", 0.4, 9)]
+    w.add("QLinearLeakyRelu", [*m, *w.params("y", 0.3, 7)], "y", "com.microsoft", alpha=0.1)
+    graph = read(w.model())
+    feed = hwsim.random_inputs(graph, 1, 5)
+    mine = hwsim.trace(graph, feed)
+    for name, array in ort.run(graph, feed).items():
+        assert np.array_equal(mine[name], array)
+    pytest.importorskip("onnxruntime")
+    data = w.model().SerializeToString()
+    theirs = run_model(data, feed, graph, ["y"], "ORT_DISABLE_ALL")
+    assert np.array_equal(theirs["y"], mine["y"])
+
+
+def test_dynamic_quantization_equals_onnx_runtime() -> None:
+    pytest.importorskip("onnxruntime")
+    node = helper.make_node("DynamicQuantizeLinear", ["x"], ["y", "s", "z"])
+    ends = [helper.make_tensor_value_info("x", TensorProto.FLOAT, (40,))]
+    kinds = {"y": TensorProto.UINT8, "s": TensorProto.FLOAT, "z": TensorProto.UINT8}
+    results = [helper.make_tensor_value_info(n, k, None) for n, k in kinds.items()]
+    net = helper.make_graph([node], "dynamic", ends, results)
+    model = helper.make_model(net, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    graph = read(model)
+    random = np.random.default_rng(0)
+    for trial in range(60):
+        x = (random.normal(0, 1, 40) * random.choice([0, 1e-3, 1, 50])).astype(np.float32)
+        x = x if trial % 3 else np.abs(x)
+        mine = hwsim.run(graph, x)
+        theirs = run_model(model.SerializeToString(), {"x": x}, graph, list(kinds), LEVELS[0])
+        for name in kinds:
+            assert np.array_equal(mine[name], theirs[name]), (trial, name)
+    oracle = ort.run(graph, {"x": x})
+    assert all(np.array_equal(oracle[name], mine[name]) for name in kinds)

@@ -85,7 +85,7 @@ def read_quantize(b: Builder, node: onnx.NodeProto, names: Names) -> None:
     if block:
         _read_blocked(b, node, names, wanted)
         return
-    quant, dtype = _quant_of(b, names, attrs, wanted, x)
+    quant, dtype = _quant_of(b, names, attrs, wanted, "y")
     if x in b.constants:
         reals = b.constants[x]
         if reals.dtype.kind != "f":
@@ -109,17 +109,17 @@ def read_quantize(b: Builder, node: onnx.NodeProto, names: Names) -> None:
 
 
 def _quant_of(
-    b: Builder, names: Names, attrs: Mapping[str, Any], wanted: IntType | None, x: str
+    b: Builder, names: Names, attrs: Mapping[str, Any], dtype: IntType | None, what: str
 ) -> tuple[QuantParams, IntType]:
     """Return parameters per tensor or per index of the attribute `axis`, and the codes' type."""
-    shape = b.shape(x)
-    scale = b.constant(names, 1, "scale")
+    shape = b.shape(names[0])
+    scale = b.constant(names, 1, f"{what}_scale")
     if scale.ndim != 1 or scale.size == 1:
-        return params(b, names, 1, "y", wanted)
+        return params(b, names, 1, what, dtype)
     axis = int(attrs.get("axis", 1))
     check_axis(axis, len(shape))
     axis %= len(shape)
-    return params(b, names, 1, "y", wanted, axis, shape[axis])
+    return params(b, names, 1, what, dtype, axis, shape[axis])
 
 
 def read_dequantize(b: Builder, node: onnx.NodeProto, names: Names) -> None:
@@ -130,7 +130,7 @@ def read_dequantize(b: Builder, node: onnx.NodeProto, names: Names) -> None:
     if int(attrs.get("block_size", 0)):
         _read_blocked(b, node, names, dtype)
         return
-    quant, _ = _quant_of(b, names, attrs, dtype, x)
+    quant, _ = _quant_of(b, names, attrs, dtype, "x")
     if x in b.constants:
         b.add_constant(out, dequantize_array(b.constants[x], quant))
         return
