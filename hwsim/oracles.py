@@ -1,12 +1,13 @@
-"""Foreign runtimes as oracles: LiteRT for TFLite files, ONNX Runtime for ONNX files."""
+"""Foreign runtimes as oracles: LiteRT and TFLite Micro for TFLite files, ONNX Runtime for ONNX."""
 
 import hashlib
 import importlib.util
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -15,10 +16,13 @@ from numpy.typing import NDArray
 from hwsim.errors import OracleError
 from hwsim.graph import Graph
 
+TFLITE_MICRO = "tflite_micro"
 LITERT_KERNELS = {"litert_ref": "reference", "litert": "default"}
 # ONNX Runtime's level of graph optimization by name of the oracle. Unoptimized, it computes a QDQ
 # model in float32, whose sums have no order that could be reproduced.
 ONNX_LEVELS = {"onnxruntime": "ORT_ENABLE_ALL", "onnxruntime_unoptimized": "ORT_DISABLE_ALL"}
+
+Runtime = Callable[[Graph, Mapping[str, NDArray[Any]], Sequence[str]], dict[str, NDArray[Any]]]
 
 
 def run_litert(
@@ -35,8 +39,50 @@ def run_litert(
     Raises:
         OracleError: If LiteRT is missing, refuses the model, or dies.
     """
-    path = source_file(graph, ".tflite", against)
     require_package("ai_edge_litert", against, "ai-edge-litert")
+    shown, made = _in_a_process(
+        graph, inputs, against, names, "hwsim.litert_worker", [LITERT_KERNELS[against]]
+    )
+    return dict(zip(shown, made, strict=True))
+
+
+def run_tflite_micro(
+    graph: Graph, inputs: Mapping[str, NDArray[Any]], names: Sequence[str]
+) -> dict[str, NDArray[Any]]:
+    """Return values of a TFLite graph as TFLite Micro computes them.
+
+    Args:
+        graph: Read from a `.tflite` file that is still there.
+        inputs: Codes by input name.
+        names: Values wanted; those that no operator of the file makes are left out.
+
+    Raises:
+        OracleError: If TFLite Micro is missing, refuses the model, or dies.
+    """
+    require_package("tflite_micro", TFLITE_MICRO, "tflite-micro")
+    made_by_nodes = [name for name in names if name in graph.producer]
+    assert graph.origin is not None
+    slots = ",".join(str(graph.origin.tensor_ids[name]) for name in graph.input_names)
+    shown, made = _in_a_process(
+        graph, inputs, TFLITE_MICRO, made_by_nodes, "hwsim.tflite_micro_worker", [slots]
+    )
+    return dict(zip(shown, made, strict=True))
+
+
+def _in_a_process(
+    graph: Graph,
+    inputs: Mapping[str, NDArray[Any]],
+    against: str,
+    names: Sequence[str],
+    module: str,
+    arguments: Sequence[str],
+) -> tuple[list[str], list[NDArray[Any]]]:
+    """Return the values that the file has a tensor of, made by a worker module.
+
+    Raises:
+        OracleError: If the worker does not end well.
+    """
+    path = source_file(graph, ".tflite", against)
     assert graph.origin is not None
     ids = graph.origin.tensor_ids
     shown = [name for name in names if name in ids]
@@ -44,9 +90,9 @@ def run_litert(
         given, made = Path(folder, "inputs.npz"), Path(folder, "outputs.npz")
         arrays: dict[str, Any] = {str(ids[name]): array for name, array in inputs.items()}
         np.savez(given, **arrays)
+        wanted = ",".join(str(ids[name]) for name in shown)
         command = [
-            sys.executable, "-m", "hwsim.litert_worker", str(path), str(given), str(made),
-            LITERT_KERNELS[against], ",".join(str(ids[name]) for name in shown),
+            sys.executable, "-m", module, str(path), str(given), str(made), *arguments, wanted,
         ]  # fmt: skip
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode != 0 or not made.exists():
@@ -56,7 +102,7 @@ def run_litert(
                 f"{done.returncode}: {last}"
             )
         with np.load(made, allow_pickle=False) as archive:
-            return {name: archive[str(ids[name])] for name in shown}
+            return shown, [archive[str(ids[name])] for name in shown]
 
 
 def run_onnxruntime(graph: Graph, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
@@ -100,3 +146,31 @@ def require_package(module: str, against: str, package: str) -> None:
         raise OracleError(
             f"{against}: {package} must be installed; pip install 'hwsim[oracle]' brings it"
         )
+
+
+def _litert_side(kernels: str) -> Runtime:
+    return lambda graph, inputs, names: run_litert(graph, inputs, kernels, names)
+
+
+def _onnx_side(against: str) -> Runtime:
+    def run(
+        graph: Graph, inputs: Mapping[str, NDArray[Any]], names: Sequence[str]
+    ) -> dict[str, NDArray[Any]]:
+        if graph.is_float:
+            return run_onnxruntime(graph, inputs)
+        from hwsim.oracle_onnx import run_onnx_codes  # onnx: not for those who compare with LiteRT
+
+        return run_onnx_codes(graph, inputs, against, names)
+
+    return run
+
+
+# What `validate` can run besides our own engines: graph, inputs and wanted values -> those that
+# the runtime shows, by name.
+RUNTIMES: Mapping[str, Runtime] = MappingProxyType(
+    {
+        **{name: _litert_side(name) for name in LITERT_KERNELS},
+        TFLITE_MICRO: run_tflite_micro,
+        **{name: _onnx_side(name) for name in ONNX_LEVELS},
+    }
+)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hwsim.attributes import ClipAttrs, PoolAttrs, SoftmaxAttrs
+from hwsim.attributes import PoolAttrs, SoftmaxAttrs
 from hwsim.graph import Value
 from hwsim.multiplier import float32_product, float32_quotient
 from hwsim.ops import Op
@@ -223,19 +223,6 @@ def lower_softmax_table(site: Site) -> Step:
         return (made.reshape(out.shape),)
 
     return step
-
-
-def lower_clip(site: Site) -> Step:
-    """Lower CLIP of codes; its bounds are codes."""
-    attrs = site.node.attrs
-    assert isinstance(attrs, ClipAttrs)
-    x, out = site.operand(0), site.result()
-    dtype = site.integer(x)
-    site.same_params((x, out))
-    low, high = max(attrs.low, dtype.min), min(attrs.high, dtype.max)
-    if not low <= high:
-        raise site.fail(f"bounds must hold a code of {dtype}, not [{attrs.low}, {attrs.high}]")
-    return lambda arrays: (np.clip(arrays[0], int(low), int(high)),)
 
 
 def lower_dynamic_quantize(site: Site) -> Step:

@@ -5,9 +5,10 @@ A quantized file (QDQ, QLinear operators, integer products) makes an integer gra
 """
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -39,13 +40,21 @@ from hwsim.formats.onnx_schema import (
     check_node,
 )
 from hwsim.graph import Graph, Origin, Value
+from hwsim.inputs import check_indices
 from hwsim.layout import sink_transposes
 from hwsim.ops import OPS, Op
-from hwsim.quant import FLOAT32, IntType
+from hwsim.quant import FLOAT32, DType, IntType
 from hwsim.workload import Work
 
 MAX_OUTPUTS = 1024
 
+_INPUT_TYPES: Mapping[int, DType] = MappingProxyType(
+    {
+        onnx.TensorProto.FLOAT: FLOAT32,
+        onnx.TensorProto.INT64: IntType(64),
+        **CODES,
+    }
+)
 _GLUE = ("Constant", "Identity", "Dropout", "Cast", *sorted(FOLDABLE))
 
 
@@ -133,6 +142,7 @@ def _finish(
         profile = "ort" if builder.quantized else ""
         nodes = tuple(builder.nodes)
         graph = Graph(path.stem, builder.values, nodes, inputs, names, profile, origin)
+        check_indices(graph)
         sunk, orders = sink_transposes(graph)
         return replace(sunk, origin=replace(origin, orders=orders))
     except HwsimError as error:
@@ -142,7 +152,7 @@ def _finish(
 def _count(builder: Builder) -> None:
     """Let codes that no operator gave a scale stand for themselves: they are moved alone."""
     for name, value in builder.values.items():
-        if isinstance(value.dtype, IntType) and value.data is None:
+        if isinstance(value.dtype, IntType) and value.dtype.bits < 32 and value.data is None:
             builder.values[name] = replace(value, quant=COUNTS)
             builder.quantized = True
 
@@ -173,13 +183,11 @@ def _initializer(initializer: onnx.TensorProto) -> NDArray[Any]:
 
 def _input(info: onnx.ValueInfoProto) -> Value:
     place, tensor = f"input {shown(info.name)!r}", info.type.tensor_type
-    if tensor.elem_type != onnx.TensorProto.FLOAT and tensor.elem_type not in CODES:
+    if tensor.elem_type not in _INPUT_TYPES:
         kinds = onnx.TensorProto.DataType
         known = tensor.elem_type in kinds.values()
         kind = kinds.Name(tensor.elem_type) if known else f"type {tensor.elem_type}"
-        raise FormatError(
-            f"{place} must be FLOAT or integers of at most 32 bits, not {shown(kind)}"
-        )
+        raise FormatError(f"{place} must be FLOAT or integers, not {shown(kind)}")
     if not tensor.HasField("shape"):
         raise FormatError(f"{place} must have a shape; it is missing")
     shape = []
@@ -191,7 +199,7 @@ def _input(info: onnx.ValueInfoProto) -> Value:
         else:
             given = shown(dim.dim_param) if dim.dim_param else dim.dim_value
             raise FormatError(f"axis {axis} of {place} must be a fixed size, not {given!r}")
-    return Value(info.name, tuple(shape), CODES.get(tensor.elem_type, FLOAT32))
+    return Value(info.name, tuple(shape), _INPUT_TYPES[tensor.elem_type])
 
 
 def _read_node(builder: Builder, node: onnx.NodeProto) -> None:

@@ -187,6 +187,8 @@ class Builder:
         self.nodes.append(Node(outputs[0], op, tuple(inputs), tuple(outputs), attrs))
 
     def _kind_of(self, op: Op, inputs: Sequence[str]) -> Kind:
+        if op is Op.GATHER:
+            inputs = inputs[:1]  # the indices are no codes
         coded = [name for name in inputs if name in self.values and not self.values[name].is_float]
         if not coded:
             return REALS

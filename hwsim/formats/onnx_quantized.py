@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 
 from hwsim.attributes import (
     Attrs,
-    ClipAttrs,
     ConcatAttrs,
     FullyConnectedAttrs,
     FusedAttrs,
@@ -29,7 +28,7 @@ from hwsim.attributes import (
     TransposeAttrs,
 )
 from hwsim.errors import FormatError, shown
-from hwsim.formats.onnx_arithmetic import clip_bounds, emit_softmax
+from hwsim.formats.onnx_arithmetic import clip_bounds, clip_of_codes, emit_softmax
 from hwsim.formats.onnx_builder import REALS, Builder, Kind, Names, Reader, check_axis
 from hwsim.formats.onnx_codes import (
     COUNTS,
@@ -181,9 +180,9 @@ def _read_blocked(b: Builder, node: onnx.NodeProto, names: Names, wanted: IntTyp
     perm = (*range(axis + 1), *range(axis + 2, len(split)), axis + 1)
     back = tuple(perm.index(index) for index in range(len(perm)))
     moved = tuple(split[index] for index in perm)
-    loose = Kind(b.values[x].dtype) if not b.values[x].is_float else REALS
+    loose = Kind(b.values[x].dtype, COUNTS) if not b.values[x].is_float else REALS
     quantizes = node.op_type == "QuantizeLinear"
-    made = Kind(dtype) if quantizes else REALS
+    made = Kind(dtype, COUNTS) if quantizes else REALS
     before = Kind(dtype, quant) if not quantizes else loose
     after = Kind(dtype, quant) if quantizes else REALS
     if not quantizes and b.values[x].quant is None:
@@ -460,7 +459,7 @@ def read_clamp_codes(b: Builder, node: onnx.NodeProto, names: Names) -> None:
     if (first, last) == (kind.dtype.min, kind.dtype.max):
         b.aliases[out] = x
         return
-    b.emit(Op.CLIP, ClipAttrs(int(first), int(last)), (x,), (out,), (kind,))
+    b.emit(Op.CLIP, clip_of_codes(int(first), int(last), kind), (x,), (out,), (kind,))
 
 
 def read_qlinear_softmax(b: Builder, node: onnx.NodeProto, names: Names) -> None:

@@ -4,12 +4,16 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from hwsim.selfcheck.check import Area
+from hwsim.selfcheck.cmsis import cmsis_nn
 from hwsim.selfcheck.generated import generated, sweeps
 from hwsim.selfcheck.onnx_networks import onnx_networks
 from hwsim.selfcheck.onnx_nodes import onnx_nodes
+from hwsim.selfcheck.seanet import seanet
 
 AREAS: Mapping[str, Area] = MappingProxyType(
     {
+        "cmsis_nn": cmsis_nn,
+        "seanet": seanet,
         "sweeps": sweeps,
         "generated": generated,
         "onnx_nodes": onnx_nodes,

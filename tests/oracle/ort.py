@@ -13,7 +13,7 @@ import numpy as np
 
 from tests.oracle import hawq
 from tests.oracle.arith import clamp, f32, f32_div, f32_mul
-from tests.oracle.hawq import NodeOracle, element
+from tests.oracle.hawq import Evaluation, element
 
 
 def nearest_float32(exact: Fraction) -> float:
@@ -59,7 +59,7 @@ def run(graph: Any, feed: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     return hawq.run(graph, feed, OrtOracle)
 
 
-class OrtOracle(NodeOracle):
+class OrtOracle(Evaluation):
     """One node with its operands."""
 
     def results(self) -> list[np.ndarray]:
@@ -240,8 +240,11 @@ class OrtOracle(NodeOracle):
         return made
 
     def clip(self) -> np.ndarray:
-        """Clip of codes."""
-        low, high = self.attrs.low, self.attrs.high
+        """Clip of codes: real bounds that are multiples of the scale."""
+        low, high = (
+            bound if math.isinf(bound) else self.out_zero + round(Fraction(bound / self.out_scale))
+            for bound in (self.attrs.low, self.attrs.high)
+        )
         codes = [min(max(code, low), high) for code in self.codes[0].ravel().tolist()]
         return np.array(codes, np.int64).reshape(self.out.shape)
 
