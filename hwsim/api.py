@@ -416,9 +416,9 @@ def validate(
 
     A side is a profile (an object, its name, a `.toml` file), "float" (the float engine on
     dequantized weights, each value rounded to its own codes), "litert_ref" (LiteRT's reference
-    kernels), "litert" (its default kernels), "tflite_micro", "onnxruntime", or the path of an
-    `.npz` with values
-    by name.
+    kernels), "litert" (its default kernels), "tflite_micro", "onnxruntime",
+    "onnxruntime_unoptimized" (without its graph optimizations), or the path of an `.npz` with
+    values by name.
 
     Args:
         graph: An integer graph; or a float graph, whose outputs alone are compared between

@@ -1,4 +1,4 @@
-"""Verbs about one model and its arithmetic: info, run, trace."""
+"""Verbs about one model and its arithmetic: info, run, trace, export."""
 
 import sys
 from dataclasses import asdict
@@ -223,3 +223,21 @@ def trace(
     made = hwsim.trace(graph, arrays, profile=profile)
     write_arrays(out, made)
     print(f"{out}: {len(made)} values of {graph.name}")
+
+
+def export(
+    model: Model,
+    to: Annotated[Path, typer.Option("--to", "-o", help="Where the .onnx goes.")],
+    style: Annotated[str, typer.Option(help="qdq, or qoperator: operators on codes.")] = "qdq",
+) -> None:
+    """Write an 8-bit integer model as ONNX, for ONNX Runtime (profile ort)."""
+    import hwsim
+    from hwsim.archives import write_bytes
+    from hwsim.errors import InputError
+    from hwsim.formats.onnx_export import export_onnx
+
+    if to.suffix != ".onnx":
+        raise InputError(f"output file must end in .onnx, not {to.name!r}")
+    graph = hwsim.load(model)
+    write_bytes(to, export_onnx(graph, style))
+    print(f"{to}: {len(graph.nodes)} nodes of {graph.name} as {style}")
