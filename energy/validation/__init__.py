@@ -1,0 +1,11 @@
+"""Predictions against published and recorded figures: one module per source of figures."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from .row import Comparison, Row, Target, Verdict, judged
+
+__all__ = ["COMPARISONS", "TARGETS", "Comparison", "Row", "Target", "Verdict", "judged"]
+
+COMPARISONS: Mapping[str, Comparison] = MappingProxyType({})
+TARGETS: tuple[Target, ...] = ()
