@@ -41,10 +41,10 @@ from hwsim.validation import Session, compare_sides
 from hwsim.verify import accumulator_bounds
 
 if TYPE_CHECKING:
-    from hwsim.attribution import Attribution
-    from hwsim.identification import Identification
+    from hwsim.error_shares import Attribution
     from hwsim.platform import Platform
     from hwsim.requant_rules import RequantIdentification
+    from hwsim.verdicts import Identification
 
 MAX_FILE_BYTES = 1 << 31
 
@@ -109,11 +109,14 @@ def from_torch(module: Any, example_inputs: Any) -> Graph:
     names = ["input"] if len(inputs) == 1 else [f"input_{i}" for i in range(len(inputs))]
     buffer: Any = io.BytesIO()  # the exporter writes to streams; its annotation forgot them
     was_training = module.training
+    exporter: Any = torch.onnx  # what it registers operators with has no annotations
     try:
         with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
             warnings.simplefilter("ignore")  # the exporter announces its own future
+            exporter.register_custom_op_symbolic(_RMS_NORM, _export_rms_norm, _TORCH_OPSET)
             torch.onnx.export(
-                _positional(module.eval()), inputs, buffer, input_names=names, opset_version=17,
+                _positional(module.eval()), inputs, buffer, input_names=names,
+                opset_version=_TORCH_OPSET,
                 dynamo=False, do_constant_folding=False,
                 dynamic_axes={name: {0: "batch"} for name in names},
             )  # fmt: skip
@@ -121,11 +124,31 @@ def from_torch(module: Any, example_inputs: Any) -> Graph:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise FormatError(f"module must be exportable to ONNX; {reason}") from error
     finally:
+        exporter.unregister_custom_op_symbolic(_RMS_NORM, _TORCH_OPSET)
         module.train(was_training)
     from hwsim.formats.onnx import read_onnx
 
     graph = read_onnx(buffer.getvalue(), Path(f"{type(module).__name__}.onnx"))
     return replace(graph, origin=None)
+
+
+_TORCH_OPSET = 17
+_RMS_NORM = "aten::rms_norm"
+
+
+def _export_rms_norm(g: Any, x: Any, shape: Any, weight: Any, epsilon: Any) -> Any:
+    """Write torch.nn.RMSNorm over the last axis, which opset 17 has no operator for."""
+    import torch
+    from torch.onnx.symbolic_helper import _is_none, _maybe_get_const
+
+    if len(_maybe_get_const(shape, "is")) != 1:
+        raise InputError("RMSNorm must be over the last axis alone")
+    given = None if _is_none(epsilon) else _maybe_get_const(epsilon, "f")
+    number = torch.finfo(torch.float32).eps if given is None else given
+    mean = g.op("ReduceMean", g.op("Mul", x, x), axes_i=[-1], keepdims_i=1)
+    total = g.op("Add", mean, g.op("Constant", value_t=torch.tensor(number, dtype=torch.float32)))
+    y = g.op("Div", x, g.op("Sqrt", total))
+    return y if _is_none(weight) else g.op("Mul", y, weight)
 
 
 def _positional(module: Any) -> Any:
@@ -393,9 +416,9 @@ def validate(
 
     A side is a profile (an object, its name, a `.toml` file), "float" (the float engine on
     dequantized weights, each value rounded to its own codes), "litert_ref" (LiteRT's reference
-    kernels), "litert" (its default kernels), "tflite_micro", "onnxruntime", or the path of an
-    `.npz` with values
-    by name.
+    kernels), "litert" (its default kernels), "tflite_micro", "onnxruntime",
+    "onnxruntime_unoptimized" (without its graph optimizations), or the path of an `.npz` with
+    values by name.
 
     Args:
         graph: An integer graph; or a float graph, whose outputs alone are compared between

@@ -129,7 +129,7 @@ class NormAttrs:
 
 @dataclass(frozen=True, slots=True)
 class ClipAttrs:
-    """Clamp of real values; a side may be infinite."""
+    """Clamp of real values, or of codes in an integer graph; a side may be infinite."""
 
     low: float
     high: float

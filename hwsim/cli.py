@@ -26,6 +26,7 @@ for verb in (
     cli_run.info,
     cli_run.run,
     cli_run.trace,
+    cli_run.export,
     cli_check.validate,
     cli_check.identify,
     cli_check.attribute,

@@ -136,11 +136,13 @@ class Origin:
         path: Where it was.
         sha256: Hash of its bytes.
         tensor_ids: Index of each value's tensor in a TFLite file.
+        orders: Axis i of a value is axis orders[i] of an ONNX file's tensor; absent where equal.
     """
 
     path: Path
     sha256: str
     tensor_ids: Mapping[str, int] = field(default_factory=dict, repr=False)
+    orders: Mapping[str, tuple[int, ...]] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True)

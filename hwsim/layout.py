@@ -108,7 +108,10 @@ class _Sinker:
             moved = f"{name}{SUFFIX}"
             inverse = _inverse(out_perm)
             shape = tuple(value.shape[axis] for axis in inverse)
-            self.values[moved] = replace(value, name=moved, shape=shape)
+            quant = value.quant
+            if quant is not None and quant.axis is not None:
+                quant = replace(quant, axis=out_perm[quant.axis])
+            self.values[moved] = replace(value, name=moved, shape=shape, quant=quant)
             self.views[name] = _View(moved, out_perm)
             outputs.append(moved)
         self.nodes.append(Node(outputs[0], node.op, inputs, tuple(outputs), attrs))
@@ -172,10 +175,11 @@ def _moved(attrs: Attrs, perm: tuple[int, ...]) -> tuple[Attrs, tuple[int, ...]]
     return attrs, perm
 
 
-def sink_transposes(graph: Graph) -> Graph:
+def sink_transposes(graph: Graph) -> tuple[Graph, dict[str, tuple[int, ...]]]:
     """Return an equal graph whose transposes are pushed down until they cancel or must stay.
 
-    A value whose axis order changed for good takes over the file's name.
+    A value whose axis order changed for good takes over the file's name; the second result tells
+    its order: axis i of the value is axis order[i] of the file's tensor.
     """
     walk = _Sinker(graph)
     for node in graph.nodes:
@@ -199,7 +203,7 @@ def sink_transposes(graph: Graph) -> Graph:
         else:
             renames[made] = name
     sunk = _renamed(graph, walk.nodes, walk.values, renames)
-    return _restore_names(rebuild(sunk, sunk.nodes, sunk.values.values()))
+    return _restore_names(rebuild(sunk, sunk.nodes, sunk.values.values()), walk.views)
 
 
 def _renamed(
@@ -225,9 +229,12 @@ def _renamed(
     return replace(graph, nodes=tuple(moved), values=final)
 
 
-def _restore_names(graph: Graph) -> Graph:
+def _restore_names(
+    graph: Graph, views: Mapping[str, _View]
+) -> tuple[Graph, dict[str, tuple[int, ...]]]:
     taken = set(graph.values)
     renames: dict[str, str] = {}
+    orders: dict[str, tuple[int, ...]] = {}
     for name in graph.values:
         short = name
         while short.endswith(SUFFIX):
@@ -235,4 +242,7 @@ def _restore_names(graph: Graph) -> Graph:
         if short != name and short not in taken:
             renames[name] = short
             taken.add(short)
-    return _renamed(graph, graph.nodes, graph.values, renames)
+            view = views.get(short)
+            if view is not None and view.source == name:
+                orders[short] = _inverse(view.perm)
+    return _renamed(graph, graph.nodes, graph.values, renames), orders

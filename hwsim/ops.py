@@ -50,6 +50,7 @@ from hwsim.shapes import (
     concat_shape,
     conv_shape,
     depthwise_shape,
+    dynamic_shape,
     fully_connected_shape,
     gather_shape,
     lstm_shape,
@@ -120,6 +121,7 @@ class Op(Enum):
     DEQUANTIZE = "dequantize"
     FAKE_QUANT = "fake_quant"
     FAKE_TRUNC = "fake_trunc"
+    DYNAMIC_QUANTIZE = "dynamic_quantize"
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,5 +197,6 @@ _ROWS = (
     OpSpec(Op.DEQUANTIZE, NoAttrs, (1, 1), same_shape, Work.ELEMENTWISE),
     OpSpec(Op.FAKE_QUANT, FakeQuantAttrs, (1, 1), same_shape, Work.ELEMENTWISE, float_only=True),
     OpSpec(Op.FAKE_TRUNC, FakeTruncAttrs, (1, 1), same_shape, Work.ELEMENTWISE, float_only=True),
+    OpSpec(Op.DYNAMIC_QUANTIZE, NoAttrs, (1, 1), dynamic_shape, Work.ELEMENTWISE),
 )
 OPS = MappingProxyType({spec.op: spec for spec in _ROWS})

@@ -18,6 +18,9 @@ from hwsim.graph import Graph
 
 TFLITE_MICRO = "tflite_micro"
 LITERT_KERNELS = {"litert_ref": "reference", "litert": "default"}
+# ONNX Runtime's level of graph optimization by name of the oracle. Unoptimized, it computes a QDQ
+# model in float32, whose sums have no order that could be reproduced.
+ONNX_LEVELS = {"onnxruntime": "ORT_ENABLE_ALL", "onnxruntime_unoptimized": "ORT_DISABLE_ALL"}
 
 Runtime = Callable[[Graph, Mapping[str, NDArray[Any]], Sequence[str]], dict[str, NDArray[Any]]]
 
@@ -36,7 +39,7 @@ def run_litert(
     Raises:
         OracleError: If LiteRT is missing, refuses the model, or dies.
     """
-    _require("ai_edge_litert", against, "ai-edge-litert")
+    require_package("ai_edge_litert", against, "ai-edge-litert")
     shown, made = _in_a_process(
         graph, inputs, against, names, "hwsim.litert_worker", [LITERT_KERNELS[against]]
     )
@@ -56,7 +59,7 @@ def run_tflite_micro(
     Raises:
         OracleError: If TFLite Micro is missing, refuses the model, or dies.
     """
-    _require("tflite_micro", TFLITE_MICRO, "tflite-micro")
+    require_package("tflite_micro", TFLITE_MICRO, "tflite-micro")
     made_by_nodes = [name for name in names if name in graph.producer]
     assert graph.origin is not None
     slots = ",".join(str(graph.origin.tensor_ids[name]) for name in graph.input_names)
@@ -79,7 +82,7 @@ def _in_a_process(
     Raises:
         OracleError: If the worker does not end well.
     """
-    path = _source(graph, ".tflite", against)
+    path = source_file(graph, ".tflite", against)
     assert graph.origin is not None
     ids = graph.origin.tensor_ids
     shown = [name for name in names if name in ids]
@@ -108,8 +111,8 @@ def run_onnxruntime(graph: Graph, inputs: Mapping[str, NDArray[Any]]) -> dict[st
     Raises:
         OracleError: If ONNX Runtime is missing or refuses the model.
     """
-    path = _source(graph, ".onnx", "onnxruntime")
-    _require("onnxruntime", "onnxruntime", "onnxruntime")
+    path = source_file(graph, ".onnx", "onnxruntime")
+    require_package("onnxruntime", "onnxruntime", "onnxruntime")
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -125,7 +128,7 @@ def run_onnxruntime(graph: Graph, inputs: Mapping[str, NDArray[Any]]) -> dict[st
     return dict(zip(names, made, strict=True))
 
 
-def _source(graph: Graph, suffix: str, against: str) -> Path:
+def source_file(graph: Graph, suffix: str, against: str) -> Path:
     """Return the graph's own file, unchanged since it was read."""
     origin = graph.origin
     if origin is None or origin.path.suffix != suffix:
@@ -137,7 +140,8 @@ def _source(graph: Graph, suffix: str, against: str) -> Path:
     return origin.path
 
 
-def _require(module: str, against: str, package: str) -> None:
+def require_package(module: str, against: str, package: str) -> None:
+    """Refuse an oracle whose package is not installed."""
     if importlib.util.find_spec(module) is None:
         raise OracleError(
             f"{against}: {package} must be installed; pip install 'hwsim[oracle]' brings it"
@@ -148,12 +152,25 @@ def _litert_side(kernels: str) -> Runtime:
     return lambda graph, inputs, names: run_litert(graph, inputs, kernels, names)
 
 
+def _onnx_side(against: str) -> Runtime:
+    def run(
+        graph: Graph, inputs: Mapping[str, NDArray[Any]], names: Sequence[str]
+    ) -> dict[str, NDArray[Any]]:
+        if graph.is_float:
+            return run_onnxruntime(graph, inputs)
+        from hwsim.oracle_onnx import run_onnx_codes  # onnx: not for those who compare with LiteRT
+
+        return run_onnx_codes(graph, inputs, against, names)
+
+    return run
+
+
 # What `validate` can run besides our own engines: graph, inputs and wanted values -> those that
 # the runtime shows, by name.
 RUNTIMES: Mapping[str, Runtime] = MappingProxyType(
     {
         **{name: _litert_side(name) for name in LITERT_KERNELS},
         TFLITE_MICRO: run_tflite_micro,
-        "onnxruntime": lambda graph, inputs, names: run_onnxruntime(graph, inputs),
+        **{name: _onnx_side(name) for name in ONNX_LEVELS},
     }
 )

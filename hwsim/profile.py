@@ -102,6 +102,10 @@ class Method(Enum):
     * IVIT: shifts of I-ViT for powers of two; its ten-step square root.
     * PIECEWISE: straight lines with integer coefficients, clipped; exact division.
     * EXP_TABLE: the exponential of every code difference in fixed point; exact division.
+    * DEQUANTIZED: dequantized, computed and divided by the output's scale in float32, ties to even.
+    * RATIO32: codes times scale ratios in float32, the zero point added before ties go to even.
+    * LIFTED_EXP: float32 exponentials of the distance to the largest code, lifted towards the
+      largest float32, summed in order.
     """
 
     REQUANTIZE = "requantize"
@@ -126,33 +130,79 @@ class Method(Enum):
     IVIT = "ivit"
     PIECEWISE = "piecewise"
     EXP_TABLE = "exp_table"
+    DEQUANTIZED = "dequantized"
+    RATIO32 = "ratio32"
+    LIFTED_EXP = "lifted_exp"
 
 
 _DOUBLE = (Requant.DOUBLE_ROUNDING, Requant.DOUBLE_HALF_UP)
 METHODS: Mapping[Op, tuple[Method, ...]] = MappingProxyType(
     {
-        Op.ADD: (Method.SHIFTED, Method.APART, Method.SHIFTED_OR_POWERS, Method.SINGLE_SHIFT),
-        Op.SUB: (Method.SHIFTED, Method.APART, Method.SHIFTED_OR_POWERS, Method.SINGLE_SHIFT),
+        Op.MUL: (Method.REQUANTIZE, Method.RATIO32, Method.DEQUANTIZED),
+        Op.CONCATENATION: (Method.REQUANTIZE, Method.DEQUANTIZED),
+        Op.RELU: (Method.REQUANTIZE, Method.DEQUANTIZED),
+        Op.RELU6: (Method.REQUANTIZE, Method.DEQUANTIZED),
+        Op.RELU_N1_TO_1: (Method.REQUANTIZE, Method.DEQUANTIZED),
+        Op.ADD: (
+            Method.SHIFTED,
+            Method.APART,
+            Method.SHIFTED_OR_POWERS,
+            Method.SINGLE_SHIFT,
+            Method.RATIO32,
+            Method.DEQUANTIZED,
+        ),
+        Op.SUB: (
+            Method.SHIFTED,
+            Method.APART,
+            Method.SHIFTED_OR_POWERS,
+            Method.SINGLE_SHIFT,
+            Method.DEQUANTIZED,
+        ),
         Op.SQUARED_DIFFERENCE: (Method.SHIFTED,),
-        Op.QUANTIZE: (Method.REQUANTIZE, Method.FIXED_8),
-        Op.LEAKY_RELU: (Method.REQUANTIZE, Method.FIXED_8),
-        Op.AVERAGE_POOL_2D: (Method.CODES, Method.REQUANTIZE),
-        Op.MEAN: (Method.FOLDED, Method.REQUANTIZE),
+        Op.QUANTIZE: (Method.REQUANTIZE, Method.FIXED_8, Method.DEQUANTIZED),
+        Op.LEAKY_RELU: (Method.REQUANTIZE, Method.FIXED_8, Method.DEQUANTIZED),
+        Op.AVERAGE_POOL_2D: (Method.CODES, Method.REQUANTIZE, Method.DEQUANTIZED),
+        Op.MEAN: (Method.FOLDED, Method.REQUANTIZE, Method.DEQUANTIZED),
         Op.SOFTMAX: (
-            Method.GEMMLOWP, Method.LUT_513_FLOAT64, Method.LUT_513_FLOAT32, Method.IBERT,
-            Method.IVIT, Method.PIECEWISE, Method.EXP_TABLE, Method.FLOAT_TABLE,
+            Method.GEMMLOWP,
+            Method.LUT_513_FLOAT64,
+            Method.LUT_513_FLOAT32,
+            Method.IBERT,
+            Method.IVIT,
+            Method.PIECEWISE,
+            Method.EXP_TABLE,
+            Method.FLOAT_TABLE,
+            Method.LIFTED_EXP,
         ),
         Op.LAYER_NORM: (Method.INTEGER_SQRT, Method.IBERT, Method.IVIT),
         Op.RMS_NORM: (Method.INTEGER_SQRT,),
-        Op.LOGISTIC: (Method.TABLE, Method.UINT16_TABLE, Method.FLOAT32, Method.GEMMLOWP),
-        Op.TANH: (Method.TABLE, Method.UINT16_TABLE, Method.FLOAT32, Method.GEMMLOWP),
-        Op.GELU: (Method.TABLE, Method.LUT_513_FLOAT32, Method.IBERT, Method.IVIT),
+        Op.LOGISTIC: (
+            Method.TABLE,
+            Method.UINT16_TABLE,
+            Method.FLOAT32,
+            Method.GEMMLOWP,
+            Method.DEQUANTIZED,
+        ),
+        Op.TANH: (
+            Method.TABLE,
+            Method.UINT16_TABLE,
+            Method.FLOAT32,
+            Method.GEMMLOWP,
+            Method.DEQUANTIZED,
+        ),
+        Op.GELU: (
+            Method.TABLE,
+            Method.LUT_513_FLOAT32,
+            Method.IBERT,
+            Method.IVIT,
+            Method.DEQUANTIZED,
+        ),
         Op.SILU: (Method.TABLE,),
         Op.EXP: (Method.TABLE, Method.LUT_513_FLOAT32),
         Op.RSQRT: (Method.NEWTON, Method.LUT_513_FLOAT32),
-        Op.HARD_SWISH: (Method.FIXED_16, Method.TABLE),
+        Op.HARD_SWISH: (Method.FIXED_16, Method.TABLE, Method.DEQUANTIZED),
     }
-)  # fmt: skip
+)
 
 
 class Overflow(Enum):

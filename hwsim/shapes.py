@@ -210,6 +210,11 @@ def pool_shape(attrs: PoolAttrs, shapes: Sequence[Shape]) -> tuple[Shape, ...]:
     return ((x[0], height, width, x[3]),)
 
 
+def dynamic_shape(_: object, shapes: Sequence[Shape]) -> tuple[Shape, ...]:
+    """Return the shapes of codes, their scale and their zero point."""
+    return shapes[0], (), ()
+
+
 def mean_shape(attrs: MeanAttrs, shapes: Sequence[Shape]) -> tuple[Shape, ...]:
     """Return the output shape of MEAN."""
     x = shapes[0]

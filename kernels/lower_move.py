@@ -17,8 +17,10 @@ from hwsim.attributes import (
 from hwsim.errors import InputError
 from hwsim.graph import Value
 from hwsim.multiplier import float32_product, float32_quotient
+from hwsim.profile import Method
 from hwsim.quant import IntType
 
+from .lower_float32 import joined_codes
 from .lower_linear import Array, Step
 from .scaling import Site, half_away
 
@@ -94,13 +96,22 @@ def lower_concatenation(site: Site) -> Step:
         raise site.fail("a fused activation must be NONE on integer codes")
     if out.is_float or out.quant is None:
         return lambda arrays: (np.concatenate(arrays, axis=attrs.axis),)
+    if site.profile.rule(site.op, parts[0].dtype.bits).method is Method.DEQUANTIZED:
+        return _joined(attrs, [joined_codes(site, part) for part in parts], site.integer(out))
     if site.integer(out).signed:
         site.same_params((*parts, out))
         return lambda arrays: (np.concatenate(arrays, axis=attrs.axis),)
-    tables = [_joined_table(site, part) for part in parts]
+    return _joined(attrs, [_joined_table(site, part) for part in parts], site.integer(out))
+
+
+def _joined(attrs: ConcatAttrs, tables: Sequence[Array], dtype: IntType) -> Step:
+    """Return the step that joins parts, each through its table; entry 0 is the smallest code's."""
 
     def step(arrays: Sequence[Array]) -> tuple[Array, ...]:
-        moved = [table[array] for table, array in zip(tables, arrays, strict=True)]
+        moved = [
+            table[array.astype(np.int64) - dtype.min]
+            for table, array in zip(tables, arrays, strict=True)
+        ]
         return (np.concatenate(moved, axis=attrs.axis),)
 
     return step

@@ -18,6 +18,7 @@ from hwsim.profile import Method, OperatorRule
 from hwsim.quant import INT8, dequantize_array, quantize_array
 from hwsim.verify import centered_range
 
+from . import rational
 from .arith import Scaling
 from .elementwise import (
     add_apart,
@@ -25,12 +26,19 @@ from .elementwise import (
     add_powers,
     add_shifted,
     leaky_relu,
-    look_up,
     multiply,
     rescale,
     square_difference,
 )
 from .hard_swish import HardSwish
+from .lower_float32 import (
+    all_reals,
+    lower_add_ratios,
+    lower_binary_reals,
+    lower_codes_table,
+    lower_mul_ratio,
+    requantized,
+)
 from .lower_interpolate import lower_lut_513, lower_sigmoid_16, nearly_power_of_two
 from .lower_linear import Array, Step
 from .rsqrt import rsqrt_codes
@@ -62,6 +70,10 @@ def lower_add(site: Site) -> Step:
     """Lower ADD and SUB by the profile's rule."""
     sign = 1 if site.op is Op.ADD else -1
     method = site.rule.method
+    if method is Method.DEQUANTIZED:
+        return lower_binary_reals(site)
+    if method is Method.RATIO32:
+        return lower_add_ratios(site)
     if method is Method.APART:
         return _add_apart(site, sign)
     if method is Method.SINGLE_SHIFT:
@@ -287,6 +299,10 @@ def _common_zero(site: Site, value: Value) -> Any:
 
 def lower_mul(site: Site) -> Step:
     """Lower MUL of two codes. Source: tensorflow/lite/kernels/mul.cc."""
+    if site.rule.method is Method.DEQUANTIZED:
+        return lower_binary_reals(site)
+    if site.rule.method is Method.RATIO32:
+        return lower_mul_ratio(site)
     a, b, out = site.operand(0), site.operand(1), site.result()
     for value in (a, b):
         if site.integer(value).bits > 16:
@@ -318,6 +334,8 @@ def lower_rescale(site: Site) -> Step:
     x, out = site.operand(0), site.result()
     if x.is_float:
         return _lower_quantize_reals(site)
+    if site.rule.method is Method.DEQUANTIZED:
+        return _lower_unary_reals(site)
     attrs = site.node.attrs
     if isinstance(attrs, ClipAttrs):
         qmin, qmax = clamp_range(site, attrs.low, attrs.high)
@@ -401,8 +419,10 @@ def lower_leaky_relu(site: Site) -> Step:
     attrs = site.node.attrs
     assert isinstance(attrs, LeakyReluAttrs)
     x, out = site.operand(0), site.result()
-    x_scale, out_scale = site.scale_of(x), site.scale_of(out)
     rule = site.rule
+    if rule.method is Method.DEQUANTIZED:
+        return _lower_unary_reals(site)
+    x_scale, out_scale = site.scale_of(x), site.scale_of(out)
     qmin, qmax = output_range(site, Activation.NONE)
     zero_point = int(site.zero_of(out))
     ratio = scale_ratio(site, x_scale, 1.0, out_scale)
@@ -476,23 +496,64 @@ def lower_table(site: Site) -> Step:
     argument, the function's value and the product in float32.
     Source: LUTPopulate, tensorflow/lite/kernels/internal/common.h.
     """
+    if site.rule.method is Method.DEQUANTIZED:
+        return _lower_unary_reals(site)
     if site.rule.method is Method.UINT16_TABLE:
         return lower_sigmoid_16(site)
     if site.rule.method is Method.LUT_513_FLOAT32:
         return lower_lut_513(site, _function(site))
-    x, out = site.operand(0), site.result()
+    x = site.operand(0)
     dtype = site.integer(x)
     if dtype.bits > 8:
         raise site.fail(f"{x.name!r} must hold codes of at most 8 bits, not {dtype.bits}")
-    table = _table(site)
-    first: Any = np.int64(dtype.min)
+    return lower_codes_table(site, _table(site))
 
-    def step(arrays: Sequence[Array]) -> tuple[Array, ...]:
-        made = np.empty(out.elements, out.dtype.storage)
-        look_up(arrays[0].reshape(-1), table, first, made)
-        return (made.reshape(out.shape),)
 
-    return step
+def _lower_unary_reals(site: Site) -> Step:
+    """Lower a function of one operand between dequantized and quantized reals to a table."""
+    reals = all_reals(site, site.operand(0))
+    return lower_codes_table(site, requantized(site, _function_of(site)(reals)))
+
+
+def _function_of(site: Site) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
+    """Return the operator's function of float32 arrays."""
+    attrs = site.node.attrs
+    if site.op is Op.QUANTIZE:
+        return lambda reals: reals
+    if site.op in _CLAMPS:
+        low, high = _CLAMPS[site.op].bounds
+        return lambda reals: np.clip(reals, np.float32(low), np.float32(high))
+    if isinstance(attrs, LeakyReluAttrs):
+        alpha = np.float32(attrs.alpha)
+        return lambda reals: np.where(reals >= 0, reals, alpha * reals)
+    if site.op is Op.HARD_SWISH:
+        return _hard_swish_float32
+    if site.op is Op.GELU:
+        assert isinstance(attrs, GeluAttrs)
+        return _gelu_tanh_float32 if attrs.tanh else _gelu_float32
+    return {Op.LOGISTIC: rational.logistic, Op.TANH: rational.tanh}[site.op]
+
+
+def _gelu_float32(reals: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the exact function, rounded: ONNX Runtime's erf is as good as that on 8-bit codes."""
+    return np.array([_gelu(float(real)) for real in reals], np.float32)
+
+
+def _gelu_tanh_float32(reals: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return x / 2 * (1 + tanh(x * (c * x * x + b))), each step in float32.
+
+    Source: onnxruntime/core/providers/cpu/tensor/gelu.cc.
+    """
+    b, c = np.float32(math.sqrt(2 / math.pi)), np.float32(0.044715 * math.sqrt(2 / math.pi))
+    inner = reals * (c * reals * reals + b)
+    return np.asarray(np.float32(0.5) * reals * (rational.tanh(inner) + np.float32(1)), np.float32)
+
+
+def _hard_swish_float32(reals: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return x * max(0, min(1, x / 6 + 1/2)), each step in float32, as ONNX defines it."""
+    sixth, half = np.float32(1 / 6), np.float32(0.5)
+    gate = np.clip(reals * sixth + half, np.float32(0), np.float32(1))
+    return np.asarray(reals * gate, np.float32)
 
 
 def _table(site: Site) -> NDArray[np.integer]:

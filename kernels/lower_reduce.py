@@ -11,6 +11,7 @@ from hwsim.ops import Op
 from hwsim.profile import Method, ScaleProduct
 
 from .arith import Scaling
+from .lower_float32 import lower_average_pool_reals, lower_mean_ratio
 from .lower_linear import Array, Step
 from .pool import average_pool_codes, average_pool_scaled, max_pool_2d, mean_rows
 from .scaling import (
@@ -26,6 +27,8 @@ def lower_pool(site: Site) -> Step:
     """Lower AVERAGE_POOL_2D and MAX_POOL_2D."""
     attrs = site.node.attrs
     assert isinstance(attrs, PoolAttrs)
+    if site.rule.method is Method.DEQUANTIZED:
+        return lower_average_pool_reals(site)
     x, out = site.operand(0), site.result()
     qmin, qmax = output_range(site, attrs.activation)
     origin = attrs.padding[:2]
@@ -98,6 +101,8 @@ def lower_mean(site: Site) -> Step:
     """Lower MEAN over any axes."""
     attrs = site.node.attrs
     assert isinstance(attrs, MeanAttrs)
+    if site.rule.method is Method.DEQUANTIZED:
+        return lower_mean_ratio(site, attrs.axes)
     x, out = site.operand(0), site.result()
     count = math.prod(x.shape[axis] for axis in attrs.axes)
     scaling = mean_scaling(site)

@@ -10,6 +10,7 @@ from hwsim.exponentials import softmax_exponential
 from hwsim.multiplier import float32_product, quantize_multiplier
 from hwsim.profile import Method
 
+from .lower_float32 import lower_softmax_table
 from .lower_interpolate import lower_softmax_16
 from .lower_linear import Array, Step
 from .scaling import Site
@@ -31,6 +32,8 @@ def lower_softmax(site: Site) -> Step:
     The output's scale must be 2**-bits and its zero point the smallest code; by IVIT it must be a
     signed type of scale 2**-(bits - 1) and zero point 0.
     """
+    if site.rule.method is Method.LIFTED_EXP:
+        return lower_softmax_table(site)
     attrs = site.node.attrs
     assert isinstance(attrs, SoftmaxAttrs)
     if site.rule.method in (Method.LUT_513_FLOAT64, Method.LUT_513_FLOAT32):

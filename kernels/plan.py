@@ -13,6 +13,7 @@ from hwsim.ops import Op
 from hwsim.profile import NumericProfile
 from hwsim.verify import verify
 
+from .lower_float32 import lower_dynamic_quantize
 from .lower_gelu import lower_gelu
 from .lower_linear import (
     Array,
@@ -92,6 +93,7 @@ KERNELS: Mapping[Op, Callable[[Site], Step]] = MappingProxyType(
         Op.GATHER: lower_gather,
         Op.QUANTIZE: lower_rescale,
         Op.DEQUANTIZE: lower_dequantize,
+        Op.DYNAMIC_QUANTIZE: lower_dynamic_quantize,
     }
 )
 

@@ -24,6 +24,7 @@ from hwsim.errors import (
 from hwsim.formats import onnx as onnx_reader
 from hwsim.formats import tflite_ops
 from hwsim.formats.onnx import read_onnx
+from hwsim.formats.onnx_quantized import MICROSOFT, QUANTIZED
 from hwsim.formats.tflite import read_tflite
 from hwsim.graph import Graph
 from tests import mutations
@@ -193,7 +194,8 @@ def test_options(integers: Graph) -> None:
 def test_unsupported_onnx_operator() -> None:
     made = onnx_model([node("Relu", ["x"], ["a"]), node("Sin", ["a"], ["y"], name="wave")],
                       {"x": (3,)})  # fmt: skip
-    known = ", ".join(sorted({*onnx_reader.READERS, *onnx_reader._GLUE}))
+    quantized = {name for domain, name in QUANTIZED if domain in ("", MICROSOFT)}
+    known = ", ".join(sorted({*onnx_reader.READERS, *onnx_reader._GLUE, *quantized}))
     refused(
         UnsupportedOperatorError,
         f"net.onnx: node 1 (Sin 'wave'): operator must be one of {known}, not Sin",

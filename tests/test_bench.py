@@ -8,9 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import hwsim
 from tests.bench import bench_networks
-from tests.bench.onnx_export import Form, export, feed
 from tests.tflite_writer import Operator, Tensor, write
 
 pytest.importorskip("ai_edge_litert", reason="tests/tflite_writer.py needs its schema")
@@ -109,27 +107,3 @@ def test_missing_models_are_one_sentence(tmp_path, monkeypatch, capsys):
     assert bench_networks.main(["--out", str(tmp_path / "out")]) == 2
     assert "HWSIM_MODELS" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
-
-
-@pytest.mark.parametrize("form", Form)
-@pytest.mark.parametrize("mean", [False, True])
-def test_exported_network_is_near_ours(tmp_path, form, mean):
-    onnxruntime = pytest.importorskip("onnxruntime")
-    path = tmp_path / "net.tflite"
-    path.write_bytes(small_network(mean))
-    graph = hwsim.load(path)
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    session = onnxruntime.InferenceSession(
-        export(graph, form), options, providers=["CPUExecutionProvider"]
-    )
-    name = session.get_inputs()[0].name
-    spread = 0
-    for seed in range(8):
-        x = hwsim.random_inputs(graph, 1, seed)["x"]
-        mine = hwsim.run(graph, x)["y"]
-        (theirs,) = session.run(None, {name: feed(x)})
-        # A logit of another code, 0.1 apart, moves a probability by up to 0.025: 6 codes.
-        assert bench_networks.distance(mine, theirs) <= 8
-        spread = max(spread, int(mine.max()) - int(mine.min()))
-    assert spread > 20

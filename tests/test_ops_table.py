@@ -12,8 +12,8 @@ from tests.strategies import GENERATORS
 # TFLite's name where ours differs.
 NAMES = {Op.MATMUL: "BATCH_MATMUL"}
 ORACLES = Path(__file__).parent / "oracle"
-HAWQ_ORACLE = (ORACLES / "hawq.py").read_text("utf-8")
-CONVERSIONS = {Op.QUANTIZE, Op.DEQUANTIZE}
+GRAPH_ORACLES = "".join((ORACLES / name).read_text("utf-8") for name in ("hawq.py", "ort.py"))
+CONVERSIONS = {Op.QUANTIZE, Op.DEQUANTIZE, Op.DYNAMIC_QUANTIZE}
 
 
 @pytest.mark.parametrize("spec", OPS.values(), ids=lambda spec: spec.op.value)
@@ -22,8 +22,8 @@ def test_an_operator_is_complete(spec: OpSpec) -> None:
     assert (spec.op in KERNELS) != spec.float_only
     if spec.op in KERNELS:
         generated = NAMES.get(spec.op, spec.op.name) in GENERATORS
-        in_hawq = f'"{spec.op.value}": self.' in HAWQ_ORACLE
-        assert generated or in_hawq or (ORACLES / f"{spec.op.value}.py").is_file()
+        in_graph_oracle = f'"{spec.op.value}": self.' in GRAPH_ORACLES
+        assert generated or in_graph_oracle or (ORACLES / f"{spec.op.value}.py").is_file()
 
 
 def test_no_row_is_missing() -> None:

@@ -22,10 +22,16 @@ OPERATORS = (
     "CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "ADD", "SUB", "MUL", "AVERAGE_POOL_2D",
     "MAX_POOL_2D", "LOGISTIC", "TANH", "HARD_SWISH", "QUANTIZE", "LEAKY_RELU", "RELU", "RESHAPE",
     "SQUEEZE", "TRANSPOSE", "PAD", "PADV2", "CONCATENATION", "STRIDED_SLICE", "SLICE", "SPLIT",
-    "MEAN", "SOFTMAX", "DEQUANTIZE", "BATCH_MATMUL",
+    "MEAN", "SOFTMAX", "DEQUANTIZE", "BATCH_MATMUL", "TRANSPOSE_CONV", "SQUARED_DIFFERENCE",
+    "RSQRT", "MAXIMUM", "MINIMUM", "GATHER", "PACK", "UNPACK",
 )  # fmt: skip
-SEEDS = 40
-CASES = len(OPERATORS) * SEEDS
+WIDE = (
+    "CONV_2D_INT16", "DEPTHWISE_CONV_2D_INT16", "TRANSPOSE_CONV_INT16", "FULLY_CONNECTED_INT16",
+    "MUL_INT16", "QUANTIZE_INT16", "AVERAGE_POOL_2D_INT16", "MAX_POOL_2D_INT16", "MEAN_INT16",
+    "CONCATENATION_INT16",
+)  # fmt: skip
+SEEDS = 24
+CASES = (len(OPERATORS) + len(WIDE)) * SEEDS
 
 
 @pytest.fixture(scope="module")
@@ -42,14 +48,20 @@ def engine(case: Case) -> dict[str, np.ndarray]:
     return execute(graph, PROFILE, feed, keep_all=True)
 
 
-def compare(micro: LiteRT, case: Case) -> int | None:
-    """Return the elements compared, or None where TFLite Micro or the profile refuses."""
+def compare(micro: LiteRT, case: Case, oracle: bool = True) -> int | None:
+    """Return the elements compared, or None where TFLite Micro or the profile refuses.
+
+    Args:
+        micro: TFLite Micro.
+        case: The model.
+        oracle: Whether `tests.oracle.tflm`, which knows int8 alone, is compared too.
+    """
     try:
         theirs = micro.run(case.model.to_bytes(), [case.feed], repr(case))[0]
         ours = engine(case)
     except (LiteRTDied, LiteRTRefused, GraphError):
         return None
-    expected = tflm.run(case.model, case.feed)
+    expected = tflm.run(case.model, case.feed) if oracle else theirs
     compared = 0
     for name in case.model.operators[0].outputs:
         assert np.array_equal(expected[name].ravel(), theirs[name].ravel()), (name, case)
@@ -63,6 +75,12 @@ def test_engine_and_oracle_equal_tflite_micro(micro: LiteRT, operator: str) -> N
     compared = [compare(micro, generate(operator, seed)) for seed in range(SEEDS)]
     # uint8 models are refused on both sides, and TANH to another scale than 1/128 on ours.
     assert sum(elements is not None for elements in compared) >= SEEDS // 4
+
+
+@pytest.mark.parametrize("operator", WIDE)
+def test_int16_activations(micro: LiteRT, operator: str) -> None:
+    compared = [compare(micro, generate(operator, seed), oracle=False) for seed in range(SEEDS)]
+    assert sum(elements is not None for elements in compared) >= SEEDS // 2
 
 
 @pytest.mark.parametrize("operator", ["LOGISTIC", "TANH", "HARD_SWISH"])

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from hwsim.attributes import LstmAttrs, SvdfAttrs
+from hwsim.batch import with_batch
 from hwsim.errors import GraphError
 from hwsim.graph import Graph, Node, Value
 from hwsim.kernels.plan import execute, lower
@@ -173,6 +174,19 @@ def test_constant_states_serve_any_batch() -> None:
     together = execute(graph, CMSIS, {"x": x})["y"]
     alone = [execute(graph, CMSIS, {"x": x[i : i + 1]})["y"] for i in range(11)]
     assert np.array_equal(together, np.concatenate(alone))
+
+
+def test_constant_states_are_repeated_for_a_batch() -> None:
+    graph = Lstm(5, 8, batch=1).graph(constant_states=True)
+    larger = with_batch(graph, 4)
+    assert larger is not None
+    (node,) = larger.nodes
+    for slot in (9, 10):
+        old, new = graph.values[graph.nodes[0].inputs[slot]], larger.values[node.inputs[slot]]
+        assert old.data is not None and new.data is not None
+        assert np.array_equal(new.data, np.repeat(old.data, 4, axis=0))
+    # Entries that start from different states cannot be told apart in a larger batch.
+    assert with_batch(Lstm(5, 8, batch=2).graph(constant_states=True), 4) is None
 
 
 def test_lstm_bound_covers_both_products() -> None:

@@ -150,6 +150,30 @@ def test_no_float_is_computed(
         assert np.array_equal(arrays[name], array), name
 
 
+FILE = """
+name = "eight_lines"
+reproduces = "softmax of block X"
+based_on = "qaof"
+
+[[rule]]
+operators = ["softmax"]
+widths = [8, 16]
+segments = 8
+"""
+
+
+def test_a_file_has_as_many_lines_as_it_says(graphs: Any, tmp_path: Path) -> None:
+    path = tmp_path / "eight.toml"
+    path.write_text(FILE, "utf-8")
+    graph, ranges = graphs["gelu_decoder"]
+    integer = hwsim.quantize(graph, ranges, 8, profile=path)
+    assert integer.profile == str(path)
+    feed = feed_of(integer, 1, 0)
+    made = hwsim.trace(integer, feed)
+    for name, array in hawq.run(integer, feed, transformers.PiecewiseEight).items():
+        assert np.array_equal(made[name], array), name
+
+
 # Least signal-to-noise ratio, in dB, of each operator's outputs on 64 inputs against the float
 # engine, errors of all operators before it included: measured, rounded down. One line is no
 # exponential (0.11 off), and ShiftGELU is up to 0.3 off.

@@ -1,7 +1,12 @@
-"""Reader of float ONNX files: glue folded, images turned to NHWC, a validated float Graph."""
+"""Reader of ONNX files: glue folded, images turned to NHWC, a validated Graph.
+
+A quantized file (QDQ, QLinear operators, integer products) makes an integer graph whose profile is
+`ort`; QDQ patterns are folded as `hwsim.formats.onnx_qdq` says.
+"""
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -19,35 +24,43 @@ from hwsim.errors import (
     shown,
 )
 from hwsim.formats.onnx_builder import Builder, Facet
+from hwsim.formats.onnx_codes import COUNTS
 from hwsim.formats.onnx_fold import FOLDABLE, MAX_FOLDED, constant_of, fold
 from hwsim.formats.onnx_ops import READERS
+from hwsim.formats.onnx_qdq import Folded, fold_qdq
 from hwsim.formats.onnx_qonnx import DOMAINS, read_quantizer
+from hwsim.formats.onnx_quantized import BETWEEN, QUANTIZED
 from hwsim.formats.onnx_schema import (
+    CODES,
+    NARROW,
     NEWEST_OPSET,
     OLDEST_OPSET,
     array_of,
     attributes_of,
+    check_foreign_node,
     check_node,
 )
 from hwsim.graph import Graph, Origin, Value
 from hwsim.inputs import check_indices
 from hwsim.layout import sink_transposes
+from hwsim.ops import OPS, Op
 from hwsim.quant import FLOAT32, DType, IntType
+from hwsim.workload import Work
 
 MAX_OUTPUTS = 1024
 
 _INPUT_TYPES: Mapping[int, DType] = MappingProxyType(
     {
         onnx.TensorProto.FLOAT: FLOAT32,
-        onnx.TensorProto.INT32: IntType(32),
         onnx.TensorProto.INT64: IntType(64),
+        **CODES,
     }
 )
 _GLUE = ("Constant", "Identity", "Dropout", "Cast", *sorted(FOLDABLE))
 
 
 def read_onnx(data: bytes, path: Path, facet: Facet = Facet.REALS) -> Graph:
-    """Return the float graph of an `.onnx` file, for batch 1 where the batch is symbolic.
+    """Return the graph of an `.onnx` file, for batch 1 where the batch is symbolic.
 
     Graph inputs and outputs keep the file's names and axis order; inside, images are NHWC. QONNX
     quantizers of constants become their `facet`, those of computed tensors FAKE_QUANT.
@@ -63,14 +76,16 @@ def read_onnx(data: bytes, path: Path, facet: Facet = Facet.REALS) -> Graph:
         raise FormatError(
             f"{path.name}: opset must be in [{OLDEST_OPSET}, {NEWEST_OPSET}], not {opset}"
         )
+    folded = fold_qdq(model.graph, opset)
     builder = Builder(opset, max(MAX_FOLDED, len(data)), facet=facet)
     try:
         inputs = _read_border(builder, model.graph)
     except HwsimError as error:
         raise type(error)(f"{path.name}: {error}") from error
-    for index, node in enumerate(model.graph.node):
+    for index, node in enumerate(folded.nodes):
         try:
             _read_node(builder, node)
+            _refuse_reals(builder, node, folded)
         except HwsimError as error:
             place = f"{path.name}: node {index} ({shown(node.op_type)} {shown(node.name)!r})"
             raise type(error)(f"{place}: {error}") from error
@@ -95,6 +110,8 @@ def _read_border(builder: Builder, graph: onnx.GraphProto) -> tuple[str, ...]:
     """File initializers and graph inputs; return the names of those that the caller gives."""
     for initializer in graph.initializer:
         builder.add_constant(initializer.name, _initializer(initializer))
+        if initializer.data_type in NARROW:
+            builder.narrow[initializer.name] = NARROW[initializer.data_type]
     stored = set(builder.constants)
     inputs = [info for info in graph.input if info.name not in stored]
     for info in inputs:
@@ -120,13 +137,26 @@ def _finish(
             raise GraphError(f"{place} must be computed, not a constant")
         if made != name:
             builder.rename(made, name)
+    if not builder.quantized:
+        _count(builder)
     origin = Origin(path, hashlib.sha256(data).hexdigest())
     try:
-        graph = Graph(path.stem, builder.values, tuple(builder.nodes), inputs, names, "", origin)
+        profile = "ort" if builder.quantized else ""
+        nodes = tuple(builder.nodes)
+        graph = Graph(path.stem, builder.values, nodes, inputs, names, profile, origin)
         check_indices(graph)
-        return sink_transposes(graph)
+        sunk, orders = sink_transposes(graph)
+        return replace(sunk, origin=replace(origin, orders=orders))
     except HwsimError as error:
         raise GraphError(f"{path.name}: {error}") from error
+
+
+def _count(builder: Builder) -> None:
+    """Let codes that no operator gave a scale stand for themselves: they are moved alone."""
+    for name, value in builder.values.items():
+        if isinstance(value.dtype, IntType) and value.dtype.bits < 32 and value.data is None:
+            builder.values[name] = replace(value, quant=COUNTS)
+            builder.quantized = True
 
 
 def _parse(data: bytes, path: Path) -> onnx.ModelProto:
@@ -160,7 +190,7 @@ def _input(info: onnx.ValueInfoProto) -> Value:
         kinds = onnx.TensorProto.DataType
         known = tensor.elem_type in kinds.values()
         kind = kinds.Name(tensor.elem_type) if known else f"type {tensor.elem_type}"
-        raise FormatError(f"{place} must be FLOAT, INT32 or INT64, not {shown(kind)}")
+        raise FormatError(f"{place} must be FLOAT or integers, not {shown(kind)}")
     if not tensor.HasField("shape"):
         raise FormatError(f"{place} must have a shape; it is missing")
     shape = []
@@ -183,28 +213,56 @@ def _read_node(builder: Builder, node: onnx.NodeProto) -> None:
             builder, node, [builder.resolve(name) if name else "" for name in node.input]
         )
         return
-    if node.domain not in ("", "ai.onnx"):
-        raise _unsupported(f"{node.domain}.{node.op_type}")
-    if node.op_type not in READERS and node.op_type not in _GLUE:
-        raise _unsupported(node.op_type)
-    check_node(node, builder.opset)
+    domain = "" if node.domain == "ai.onnx" else node.domain
+    reader = QUANTIZED.get((domain, node.op_type)) or (
+        None if domain else READERS.get(node.op_type)
+    )
+    if reader is None and (domain or node.op_type not in _GLUE):
+        raise _unsupported(f"{domain}.{node.op_type}" if domain else node.op_type)
+    if domain:
+        check_foreign_node(node)
+    else:
+        check_node(node, builder.opset)
     for name in filter(None, node.output):
         builder.check_name(name)
     names = [builder.resolve(name) if name else "" for name in node.input]
-    if _fold_node(builder, node, names):
+    if not domain and _fold_node(builder, node, names):
         return
-    if node.op_type not in READERS:
+    if reader is None:
         raise FormatError("operator must have constant inputs alone; it computes shapes")
     for name in filter(None, names):
         if name not in builder.constants and name not in builder.values:
             raise GraphError(f"input {shown(name)!r} must be made before it is read")
-    READERS[node.op_type](builder, node, names)
+    reader(builder, node, names)
+
+
+# Where reals may stand in a graph on codes: at its ends, and moved on the way.
+_ENDS = frozenset({Op.QUANTIZE, Op.DEQUANTIZE, Op.DYNAMIC_QUANTIZE})
+
+
+def _refuse_reals(builder: Builder, node: onnx.NodeProto, folded: Folded) -> None:
+    """Refuse an operator on reals that were codes: a QDQ file leaves its arithmetic open."""
+    if not builder.nodes or not node.output or builder.nodes[-1].outputs[0] not in node.output:
+        return
+    made = builder.nodes[-1]
+    if made.op in _ENDS or OPS[made.op].work is Work.MOVE:
+        return
+    for name in made.inputs:
+        if name in builder.dequantized:
+            reason = folded.reasons.get(node.output[0], "it has no form on codes there")
+            raise UnsupportedOperatorError(
+                "operator on dequantized codes must fold into one on codes under profile ort; "
+                f"{reason}"
+            )
 
 
 def _fold_node(builder: Builder, node: onnx.NodeProto, names: Sequence[str]) -> bool:
     """File what a node makes if that is known before a run; return whether it is."""
     if node.op_type == "Constant":
         builder.add_constant(node.output[0], constant_of(node))
+        for attribute in node.attribute:
+            if attribute.name == "value" and attribute.t.data_type in NARROW:
+                builder.narrow[node.output[0]] = NARROW[attribute.t.data_type]
         return True
     if node.op_type == "Shape" and names[0] in builder.values:
         shape = np.array(builder.values[names[0]].shape, np.int64)
@@ -224,5 +282,6 @@ def _fold_node(builder: Builder, node: onnx.NodeProto, names: Sequence[str]) -> 
 
 
 def _unsupported(kind: str) -> UnsupportedOperatorError:
-    known = ", ".join(sorted({*READERS, *_GLUE}))
+    quantized = (name for domain, name in QUANTIZED if domain != BETWEEN)
+    known = ", ".join(sorted({*READERS, *_GLUE, *quantized}))
     return UnsupportedOperatorError(f"operator must be one of {known}, not {shown(kind)}")

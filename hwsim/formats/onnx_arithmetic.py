@@ -24,7 +24,16 @@ from hwsim.attributes import (
     TransposeAttrs,
 )
 from hwsim.errors import FormatError, shown
-from hwsim.formats.onnx_builder import Builder, Names, Reader, axes_of, check_axis
+from hwsim.formats.onnx_builder import (
+    REALS,
+    Builder,
+    Kind,
+    Names,
+    Reader,
+    axes_of,
+    check_axis,
+)
+from hwsim.formats.onnx_codes import COUNTS, as_codes
 from hwsim.ops import Op
 
 
@@ -110,7 +119,29 @@ def read_identity(b: Builder, node: onnx.NodeProto, names: Names) -> None:
 
 
 def read_clip(b: Builder, node: onnx.NodeProto, names: Names) -> None:
-    """Read Clip, whose bounds are inputs (opset 11) or attributes; known bounds become a RELU."""
+    """Read Clip of reals, where known bounds become a RELU, or of codes."""
+    low, high = clip_bounds(b, node, names)
+    value = b.values.get(names[0])
+    if value is not None and not value.is_float:
+        x = as_codes(b, names[0], value.quant or COUNTS)
+        kind = Kind(value.dtype, b.values[x].quant)
+        b.emit(Op.CLIP, clip_of_codes(low, high, kind), (x,), (node.output[0],), (kind,))
+        return
+    ops = {(0.0, math.inf): Op.RELU, (0.0, 6.0): Op.RELU6, (-1.0, 1.0): Op.RELU_N1_TO_1}
+    op = ops.get((low, high), Op.CLIP)
+    clip: Attrs = ClipAttrs(low, high) if op is Op.CLIP else NoAttrs()
+    b.emit(op, clip, (b.operand(names[0]),), (node.output[0],))
+
+
+def clip_of_codes(low: float, high: float, kind: Kind) -> ClipAttrs:
+    """Return the real bounds that a clamp to codes stands for."""
+    assert kind.quant is not None
+    scale, zero = kind.quant.scale[0], kind.quant.zero_point[0]
+    return ClipAttrs((low - zero) * scale, (high - zero) * scale)
+
+
+def clip_bounds(b: Builder, node: onnx.NodeProto, names: Names) -> tuple[float, float]:
+    """Return the bounds of Clip, which are inputs (opset 11) or attributes."""
     attrs = b.attributes(node)
     low, high = attrs.get("min", -math.inf), attrs.get("max", math.inf)
     given = b.scalar(names, 1, "min"), b.scalar(names, 2, "max")
@@ -118,10 +149,7 @@ def read_clip(b: Builder, node: onnx.NodeProto, names: Names) -> None:
     high = high if given[1] is None else given[1]
     if not low <= high:
         raise FormatError(f"min must be at most max, not {low} and {high}")
-    ops = {(0.0, math.inf): Op.RELU, (0.0, 6.0): Op.RELU6, (-1.0, 1.0): Op.RELU_N1_TO_1}
-    op = ops.get((low, high), Op.CLIP)
-    clip: Attrs = ClipAttrs(low, high) if op is Op.CLIP else NoAttrs()
-    b.emit(op, clip, (b.operand(names[0]),), (node.output[0],))
+    return low, high
 
 
 def read_leaky_relu(b: Builder, node: onnx.NodeProto, names: Names) -> None:
@@ -177,22 +205,26 @@ def read_matmul(b: Builder, node: onnx.NodeProto, names: Names) -> None:
 
 
 def read_softmax(b: Builder, node: onnx.NodeProto, names: Names) -> None:
-    """Read Softmax; an axis that is not the last is moved there and back."""
-    rank = len(b.shape(names[0]))
+    """Read Softmax."""
     axis = int(b.attributes(node).get("axis", -1 if b.opset >= 13 else 1))
+    emit_softmax(b, b.operand(names[0]), axis, b.opset, node.output[0], REALS)
+
+
+def emit_softmax(b: Builder, x: str, axis: int, opset: int, out: str, kind: Kind) -> None:
+    """Append a softmax; an axis that is not the last is moved there and back."""
+    rank = len(b.shape(x))
     check_axis(axis, rank)
     axis %= rank
-    if b.opset < 13 and axis != rank - 1:
+    if opset < 13 and axis != rank - 1:
         raise FormatError(f"axis must be the last one before opset 13, not {axis}")
-    out, x = node.output[0], b.operand(names[0])
     if axis == rank - 1:
-        b.emit(Op.SOFTMAX, SoftmaxAttrs(), (x,), (out,))
+        b.emit(Op.SOFTMAX, SoftmaxAttrs(), (x,), (out,), (kind,))
         return
     perm = tuple(range(rank))
     swapped = (*perm[:axis], *perm[axis + 1 :], axis)
     back = tuple(swapped.index(i) for i in perm)
     b.emit(Op.TRANSPOSE, TransposeAttrs(swapped), (x,), (f"{out}/moved",))
-    b.emit(Op.SOFTMAX, SoftmaxAttrs(), (f"{out}/moved",), (f"{out}/softmax",))
+    b.emit(Op.SOFTMAX, SoftmaxAttrs(), (f"{out}/moved",), (f"{out}/softmax",), (kind,))
     b.emit(Op.TRANSPOSE, TransposeAttrs(back), (f"{out}/softmax",), (out,))
 
 

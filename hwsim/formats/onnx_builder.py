@@ -1,7 +1,7 @@
 """What an ONNX file has become so far, and the little checks that every reader shares."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any
 
@@ -18,7 +18,8 @@ from hwsim.formats.onnx_schema import attributes_of
 from hwsim.graph import Node, Value
 from hwsim.layout import SUFFIX
 from hwsim.ops import OPS, Op
-from hwsim.quant import FLOAT32
+from hwsim.quant import FLOAT32, DType, IntType, QuantParams
+from hwsim.workload import Work
 
 MAX_INTS = 256  # the pieces of a Split; all else needs two for each axis
 
@@ -52,6 +53,17 @@ class Facet(Enum):
     TYPES = "types"
 
 
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What a computed tensor holds: reals, or codes and what they mean."""
+
+    dtype: DType
+    quant: QuantParams | None = None
+
+
+REALS = Kind(FLOAT32)
+
+
 @dataclass
 class Builder:
     """What has been read so far.
@@ -64,6 +76,9 @@ class Builder:
         aliases: Names that stand for another tensor.
         nodes: Made so far.
         facet: What constants behind a QONNX quantizer are read as.
+        narrow: Types of constants that are narrower than their storage.
+        dequantized: The codes behind a computed tensor of reals.
+        quantized: Whether an operator on codes was read.
     """
 
     opset: int
@@ -73,6 +88,9 @@ class Builder:
     aliases: dict[str, str] = field(default_factory=dict)
     nodes: list[Node] = field(default_factory=list)
     facet: Facet = Facet.REALS
+    narrow: dict[str, IntType] = field(default_factory=dict)
+    dequantized: dict[str, str] = field(default_factory=dict)
+    quantized: bool = False
 
     def resolve(self, name: str) -> str:
         """Return the tensor that a name stands for."""
@@ -169,14 +187,54 @@ class Builder:
         data = _as_float32(name, array)
         self.values[name] = Value(name, data.shape, FLOAT32, data=data)
 
-    def emit(self, op: Op, attrs: Attrs, inputs: Sequence[str], outputs: Sequence[str]) -> None:
-        """Append a node; its outputs' shapes follow from the operator's rule."""
+    def emit(
+        self,
+        op: Op,
+        attrs: Attrs,
+        inputs: Sequence[str],
+        outputs: Sequence[str],
+        kinds: Sequence[Kind] | None = None,
+    ) -> None:
+        """Append a node; its outputs' shapes follow from the operator's rule.
+
+        Outputs hold reals unless `kinds` says otherwise, or the operator only moves codes.
+        """
         shapes = OPS[op].infer(attrs, [self.shape(name) for name in inputs if name])
         if len(shapes) != len(outputs):
             raise GraphError(f"outputs must be {len(shapes)}, not {len(outputs)}")
-        for name, shape in zip(outputs, shapes, strict=True):
-            self.add_value(Value(name, shape, FLOAT32))
+        if kinds is None:
+            kinds = [self._kind_of(op, inputs)] * len(outputs)
+        for name, shape, kind in zip(outputs, shapes, kinds, strict=True):
+            self.add_value(Value(name, shape, kind.dtype, kind.quant))
         self.nodes.append(Node(outputs[0], op, tuple(inputs), tuple(outputs), attrs))
+
+    def _kind_of(self, op: Op, inputs: Sequence[str]) -> Kind:
+        if op is Op.GATHER:
+            inputs = inputs[:1]  # the indices are no codes
+        coded = [name for name in inputs if name in self.values and not self.values[name].is_float]
+        if not coded:
+            return REALS
+        if (OPS[op].work is not Work.MOVE and op is not Op.MAX_POOL_2D) or coded != list(inputs):
+            raise FormatError(
+                f"input {shown(coded[0])!r} must hold reals, not codes of "
+                f"{self.values[coded[0]].dtype}; DequantizeLinear makes them"
+            )
+        kinds = [Kind(self.values[name].dtype, self.values[name].quant) for name in coded]
+        if kinds.count(kinds[0]) != len(kinds):
+            raise FormatError("inputs must be codes of one type, scale and zero point")
+        return kinds[0]
+
+    def retitle(self, old: str, new: str) -> None:
+        """Give a computed value that the file does not know the name of a tensor that it does."""
+        self.values[new] = replace(self.values.pop(old), name=new)
+        for index in reversed(range(len(self.nodes))):
+            node = self.nodes[index]
+            inputs = tuple(new if name == old else name for name in node.inputs)
+            outputs = tuple(new if name == old else name for name in node.outputs)
+            title = new if node.name == old else node.name
+            self.nodes[index] = replace(node, name=title, inputs=inputs, outputs=outputs)
+            if new in outputs:
+                return
 
     def rename(self, made: str, name: str) -> None:
         """Make a value under a second name; `hwsim.layout` takes the transpose away again."""

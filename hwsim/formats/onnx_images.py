@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import onnx
+from numpy.typing import NDArray
 
 from hwsim.attributes import (
     ConvAttrs,
@@ -54,31 +55,38 @@ def _pair(attrs: Mapping[str, Any], name: str) -> tuple[int, int]:
     return numbers[0], numbers[1]
 
 
-def read_conv(b: Builder, node: onnx.NodeProto, names: Names) -> None:
-    """Read Conv with constant weights; one group per channel makes it depthwise."""
-    attrs = b.attributes(node)
-    weights = b.constant(names, 1, "weights")
-    if weights.ndim != 4 or len(b.shape(names[0])) != 4:
+def conv_layout(
+    attrs: Mapping[str, Any], shape: Sequence[int], weights: NDArray[Any]
+) -> tuple[Op, NDArray[Any], ConvAttrs, str]:
+    """Return (operator, packed weights, attributes, suffix of their name) of a convolution.
+
+    One group per channel makes it depthwise. `shape` is the image's, NCHW.
+    """
+    if weights.ndim != 4 or len(shape) != 4:
         raise FormatError(f"weights and input must have 4 axes, not {weights.ndim}")
     kernel = weights.shape[2:]
     if tuple(attrs.get("kernel_shape", kernel)) != kernel:
         raise FormatError(f"kernel_shape must be {kernel} like the weights")
     stride, dilation = _pair(attrs, "strides"), _pair(attrs, "dilations")
-    padding = _pads(attrs, b.shape(names[0])[2:], kernel, stride, dilation)
+    padding = _pads(attrs, shape[2:], kernel, stride, dilation)
     groups = int(attrs.get("group", 1))
-    suffix = SUFFIX
-    depthwise = groups > 1 and weights.shape[1] == 1 and groups == b.shape(names[0])[1]
-    if depthwise:
-        packed, op, groups = weights[:, 0].transpose(1, 2, 0)[None], Op.DEPTHWISE_CONV_2D, 1
-        suffix = "/depthwise"
-    else:
-        packed, op = weights.transpose(0, 2, 3, 1), Op.CONV_2D
+    if groups > 1 and weights.shape[1] == 1 and groups == shape[1]:
+        packed = weights[:, 0].transpose(1, 2, 0)[None]
+        return Op.DEPTHWISE_CONV_2D, packed, ConvAttrs(stride, dilation, padding), "/depthwise"
+    made = ConvAttrs(stride, dilation, padding, groups)
+    return Op.CONV_2D, weights.transpose(0, 2, 3, 1), made, SUFFIX
+
+
+def read_conv(b: Builder, node: onnx.NodeProto, names: Names) -> None:
+    """Read Conv with constant weights."""
+    weights = b.constant(names, 1, "weights")
+    op, packed, attrs, suffix = conv_layout(b.attributes(node), b.shape(names[0]), weights)
     inputs = [b.to_nhwc(names[0]), b.literal(f"{names[1]}{suffix}", packed)]
     if len(names) > 2 and names[2]:
         b.constant(names, 2, "bias")
         inputs.append(b.operand(names[2]))
     out = node.output[0]
-    b.emit(op, ConvAttrs(stride, dilation, padding, groups), inputs, (f"{out}{SUFFIX}",))
+    b.emit(op, attrs, inputs, (f"{out}{SUFFIX}",))
     b.from_nhwc(f"{out}{SUFFIX}", out)
 
 
@@ -99,23 +107,25 @@ def read_batch_norm(b: Builder, node: onnx.NodeProto, names: Names) -> None:
     b.from_nhwc(view, out)
 
 
+def pool_layout(attrs: Mapping[str, Any], shape: Sequence[int]) -> PoolAttrs:
+    """Return the window of a pool of NCHW images; it must divide a ceil_mode input evenly."""
+    if len(shape) != 4:
+        raise FormatError(f"input must have 4 axes, not {len(shape)}")
+    kernel, stride = _pair(attrs, "kernel_shape"), _pair(attrs, "strides")
+    if _pair(attrs, "dilations") != (1, 1):
+        raise FormatError("dilations of a pool must be 1")
+    padding = _pads(attrs, shape[2:], kernel, stride, (1, 1))
+    if attrs.get("ceil_mode", 0):
+        _refuse_ragged(shape[2:], kernel, stride, padding)
+    return PoolAttrs(kernel, stride, padding, bool(attrs.get("count_include_pad", 0)))
+
+
 def read_pool(op: Op) -> Reader:
-    """Return the reader of a pool; windows must divide a ceil_mode input evenly."""
+    """Return the reader of a pool."""
 
     def read(b: Builder, node: onnx.NodeProto, names: Names) -> None:
-        attrs = b.attributes(node)
-        if len(b.shape(names[0])) != 4:
-            raise FormatError(f"input must have 4 axes, not {len(b.shape(names[0]))}")
-        kernel, stride = _pair(attrs, "kernel_shape"), _pair(attrs, "strides")
-        if _pair(attrs, "dilations") != (1, 1):
-            raise FormatError("dilations of a pool must be 1")
-        size = b.shape(names[0])[2:]
-        padding = _pads(attrs, size, kernel, stride, (1, 1))
-        if attrs.get("ceil_mode", 0):
-            _refuse_ragged(size, kernel, stride, padding)
+        pool = pool_layout(b.attributes(node), b.shape(names[0]))
         out = node.output[0]
-        counts = bool(attrs.get("count_include_pad", 0))
-        pool = PoolAttrs(kernel, stride, padding, counts)
         b.emit(op, pool, (b.to_nhwc(names[0]),), (f"{out}{SUFFIX}",))
         b.from_nhwc(f"{out}{SUFFIX}", out)
 

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import onnx
 
@@ -153,8 +154,8 @@ def read_gather(b: Builder, node: onnx.NodeProto, names: Names) -> None:
     _reshape_to(b, f"{out}/sliced", (*shape[:axis], *shape[axis + 1 :]), out)
 
 
-def read_pad(b: Builder, node: onnx.NodeProto, names: Names) -> None:
-    """Read Pad with a constant; the other modes are refused."""
+def pad_layout(b: Builder, node: onnx.NodeProto, names: Names) -> PadAttrs:
+    """Return the amounts and the real value of a Pad; modes besides constant are refused."""
     attrs, rank = b.attributes(node), len(b.shape(names[0]))
     if attrs.get("mode", "constant") != "constant":
         raise FormatError(f"mode must be constant, not {shown(attrs['mode'])}")
@@ -169,7 +170,14 @@ def read_pad(b: Builder, node: onnx.NodeProto, names: Names) -> None:
     for i, axis in enumerate(axes):
         check_axis(axis, rank)
         before[axis % rank], after[axis % rank] = pads[i], pads[i + len(axes)]
-    spec = PadAttrs(tuple(before), tuple(after), value if value else None)
+    return PadAttrs(tuple(before), tuple(after), value if value else None)
+
+
+def read_pad(b: Builder, node: onnx.NodeProto, names: Names) -> None:
+    """Read Pad with a constant real, or a constant code."""
+    spec = pad_layout(b, node, names)
+    if names[0] in b.values and not b.values[names[0]].is_float:
+        spec = replace(spec, value=int(spec.value or 0))
     b.emit(Op.PAD, spec, (b.operand(names[0]),), (node.output[0],))
 
 

@@ -5,6 +5,8 @@ A reader may then trust that required inputs and attributes are there and have t
 
 import math
 from collections import Counter
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -13,6 +15,7 @@ from numpy.typing import NDArray
 from onnx import AttributeProto, NodeProto, TensorProto, defs, helper, numpy_helper
 
 from hwsim.errors import FormatError, shown
+from hwsim.quant import IntType
 from hwsim.shapes import MAX_AXES
 
 OLDEST_OPSET = 7
@@ -23,6 +26,30 @@ _MOST_NUMBERS = {"split": 256, "value_ints": 1 << 16, "value_floats": 1 << 16}
 _VARIADIC = defs.OpSchema.FormalParameterOption.Variadic
 _REQUIRED = defs.OpSchema.FormalParameterOption.Single
 _UNBOUNDED = ("min", "max")  # a clamp may be infinite
+
+# Element types of codes that NumPy has no type for; absent where the onnx package is too old.
+NARROW: Mapping[int, IntType] = MappingProxyType(
+    {
+        int(getattr(TensorProto, name)): dtype
+        for name, dtype in (
+            ("INT4", IntType(4)),
+            ("UINT4", IntType(4, signed=False)),
+            ("INT2", IntType(2)),
+            ("UINT2", IntType(2, signed=False)),
+        )
+        if hasattr(TensorProto, name)
+    }
+)
+CODES: Mapping[int, IntType] = MappingProxyType(
+    {
+        int(TensorProto.INT8): IntType(8),
+        int(TensorProto.UINT8): IntType(8, signed=False),
+        int(TensorProto.INT16): IntType(16),
+        int(TensorProto.UINT16): IntType(16, signed=False),
+        int(TensorProto.INT32): IntType(32),
+        **NARROW,
+    }
+)
 
 
 def check_node(node: NodeProto, opset: int) -> None:
@@ -50,6 +77,77 @@ def check_node(node: NodeProto, opset: int) -> None:
             raise FormatError(f"attribute {name!r} must be given; it is missing")
 
 
+# Inputs and attributes of operators outside ONNX; the onnx package has no schema of them.
+_WINDOW = {
+    "auto_pad": AttributeProto.STRING,
+    "ceil_mode": AttributeProto.INT,
+    "channels_last": AttributeProto.INT,
+    "count_include_pad": AttributeProto.INT,
+    "dilations": AttributeProto.INTS,
+    "kernel_shape": AttributeProto.INTS,
+    "pads": AttributeProto.INTS,
+    "strides": AttributeProto.INTS,
+}
+_FOREIGN: Mapping[str, tuple[int, int, Mapping[str, int]]] = MappingProxyType(
+    {
+        "Clip": (5, 7, {"min": AttributeProto.FLOAT, "max": AttributeProto.FLOAT}),
+        "DequantizeLinear": (2, 3, {"axis": AttributeProto.INT}),
+        "Gelu": (5, 5, {"approximate": AttributeProto.STRING}),
+        "HardSwish": (5, 5, {}),
+        "Pad": (
+            5, 8,
+            {
+                "mode": AttributeProto.STRING,
+                "pads": AttributeProto.INTS,
+                "value": AttributeProto.FLOAT,
+            },
+        ),
+        "QGemm": (
+            6, 9,
+            {
+                "alpha": AttributeProto.FLOAT,
+                "beta": AttributeProto.FLOAT,
+                "transA": AttributeProto.INT,
+                "transB": AttributeProto.INT,
+            },
+        ),
+        "QLinearAdd": (7, 8, {}),
+        "QLinearAveragePool": (4, 5, _WINDOW),
+        "QLinearConcat": (5, 4096, {"axis": AttributeProto.INT}),
+        "QLinearGlobalAveragePool": (4, 5, {"channels_last": AttributeProto.INT}),
+        "QLinearLeakyRelu": (4, 5, {"alpha": AttributeProto.FLOAT}),
+        "QLinearMul": (7, 8, {}),
+        "QLinearSigmoid": (4, 5, {}),
+        "QLinearSoftmax": (4, 5, {"axis": AttributeProto.INT, "opset": AttributeProto.INT}),
+        "QuantizeLinear": (2, 3, {"axis": AttributeProto.INT}),
+        "Relu": (5, 5, {}),
+        "Sub": (8, 8, {}),
+        "Tanh": (5, 5, {}),
+    }
+)  # fmt: skip
+
+
+def check_foreign_node(node: NodeProto) -> None:
+    """Refuse a node of a domain other than ONNX's whose form is not the documented one.
+
+    Raises:
+        FormatError: If the number of inputs, or an attribute's name or type, is wrong.
+    """
+    fewest, most, attributes = _FOREIGN[node.op_type]
+    _check_count("inputs", len(node.input), fewest, most)
+    _check_count("outputs", len(node.output), 1, 1)
+    if not node.input[0] and node.op_type != "QLinearConcat":
+        raise FormatError("input 0 must be present")
+    for name, count in Counter(a.name for a in node.attribute).items():
+        if count > 1:
+            raise FormatError(f"attribute {shown(name)!r} must be given once, not {count} times")
+    for attribute in node.attribute:
+        if attribute.name not in attributes:
+            known = ", ".join(attributes) or "none"
+            raise FormatError(f"attribute must be one of {known}, not {shown(attribute.name)!r}")
+        _check_value(attribute, attributes[attribute.name])
+
+
 def _check_count(what: str, count: int, fewest: int, most: int) -> None:
     if not fewest <= count <= most:
         allowed = str(fewest) if fewest == most else f"{fewest} to {most}"
@@ -69,7 +167,11 @@ def _check_attribute(attribute: AttributeProto, schema: defs.OpSchema) -> None:
         known = ", ".join(schema.attributes) or "none"
         raise FormatError(f"attribute must be one of {known}, not {shown(name)!r}")
     kind: Any = schema.attributes[name].type  # an enumeration that its stub gives no number
-    wanted = int(kind)
+    _check_value(attribute, int(kind))
+
+
+def _check_value(attribute: AttributeProto, wanted: int) -> None:
+    name = attribute.name
     if attribute.type != wanted:
         kinds = AttributeProto.AttributeType
         given = kinds.Name(attribute.type) if attribute.type in kinds.values() else attribute.type
@@ -109,6 +211,8 @@ def array_of(tensor: TensorProto, what: str) -> NDArray[Any]:
         array = np.asarray(numpy_helper.to_array(tensor))
     except Exception as error:  # a broken tensor raises whatever the decoder met first
         raise FormatError(f"{what} must be a well-formed tensor") from error
+    if tensor.data_type in NARROW:
+        return array.astype(NARROW[tensor.data_type].storage)
     if array.dtype.kind not in "fiub":
         kind = onnx.TensorProto.DataType.Name(tensor.data_type)
         raise FormatError(f"{what} must hold numbers of a type that NumPy has, not {kind}")

@@ -9,6 +9,7 @@ from hwsim.profile import NumericProfile
 from hwsim.profiles.cmsis import CMSIS_NN, CMSIS_SINGLE
 from hwsim.profiles.dyadic import HAWQ
 from hwsim.profiles.litert import TFLITE_REF
+from hwsim.profiles.ort import ORT
 from hwsim.profiles.tflm import TFLM
 from hwsim.profiles.tosa import TOSA, TOSA_SINGLE
 from hwsim.profiles.transformers import IBERT, IVIT, QAOF
@@ -26,6 +27,7 @@ _BUILT_IN = (
     IBERT,
     IVIT,
     QAOF,
+    ORT,
 )
 PROFILES: Mapping[str, NumericProfile] = MappingProxyType(
     {profile.name: profile for profile in _BUILT_IN}

@@ -14,7 +14,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 
-from hwsim.attributes import LeakyReluAttrs, PoolAttrs
+from hwsim.attributes import LeakyReluAttrs, PoolAttrs, TransposeConvAttrs
 from hwsim.graph import Graph, Node, Value
 from hwsim.multiplier import float32_product, float32_quotient, quantize_multiplier
 from hwsim.ops import Op
@@ -34,7 +34,13 @@ from hwsim.quant import IntType, Rounding
 # Operators whose builtin kernels were measured to equal the reference kernels.
 _BUILTIN = (
     Op.MATMUL, Op.LEAKY_RELU, Op.QUANTIZE, Op.CONCATENATION, Op.AVERAGE_POOL_2D,
-    Op.MAX_POOL_2D, Op.GELU, Op.HARD_SWISH, Op.RELU, Op.RELU6, Op.RELU_N1_TO_1,
+    Op.MAX_POOL_2D, Op.GELU, Op.HARD_SWISH, Op.RELU, Op.RELU6, Op.RELU_N1_TO_1, Op.EXP, Op.RSQRT,
+    Op.SQUARED_DIFFERENCE,
+)  # fmt: skip
+_BUILTIN_16 = (
+    Op.DEPTHWISE_CONV_2D, Op.TRANSPOSE_CONV, Op.MATMUL, Op.ADD, Op.SUB, Op.MUL, Op.GELU, Op.EXP,
+    Op.RSQRT, Op.SOFTMAX, Op.QUANTIZE, Op.LEAKY_RELU, Op.RELU, Op.RELU6, Op.AVERAGE_POOL_2D,
+    Op.MAX_POOL_2D, Op.MEAN, Op.CONCATENATION,
 )  # fmt: skip
 _MAX_AXES = 6
 _LEAST_NORMAL = 2.0**-126  # of float32
@@ -75,11 +81,23 @@ def _signed(value: Value) -> bool:
 def _weighted(graph: Graph, node: Node) -> bool:
     x, weights, out = _operands(graph, node)
     offset = _signed(weights) and any(_zero_points(weights))
-    return not offset and all(ratio < 256 for ratio in _product_ratios(x, weights, out))
+    return (
+        weights.dtype.bits == 8
+        and not offset
+        and all(ratio < 256 for ratio in _product_ratios(x, weights, out))
+    )
 
 
 def _biased(graph: Graph, node: Node) -> bool:
     return len(node.inputs) > 2 and bool(node.inputs[2]) and _weighted(graph, node)
+
+
+def _transposed(graph: Graph, node: Node) -> bool:
+    attrs = node.attrs
+    assert isinstance(attrs, TransposeConvAttrs)
+    kernel = graph.values[node.inputs[1]].shape[1:3]
+    within = all(stride <= size for stride, size in zip(attrs.stride, kernel, strict=True))
+    return within and _weighted(graph, node)
 
 
 def _matmul(graph: Graph, node: Node) -> bool:
@@ -148,8 +166,10 @@ def _rows() -> Rows:
         bounds=Bounds.SHIFTED_EVEN,
     )
     weighted = Condition(
-        "s_x * s_w / s_out must be below 256 and int8 weights have zero point 0", _weighted
+        "s_x * s_w / s_out must be below 256 and weights have 8 bits, int8 ones zero point 0",
+        _weighted,
     )
+    transposed = Condition(f"strides must be at most the kernel, {weighted}", _transposed)
     biased = Condition(f"a bias must be present, {weighted}", _biased)
     mean = OperatorRule(Requant.FLOAT32_SHIFTED, product=ScaleProduct.FLOAT32_RATIO)
     eighths = OperatorRule(
@@ -168,8 +188,10 @@ def _rows() -> Rows:
     sums = OperatorRule(Requant.HALF_UP, Method.SINGLE_SHIFT, bounds=Bounds.SHIFTED_EVEN)
     return (
         builtin
+        | chosen(TFLITE_REF.rules, _BUILTIN_16, 16)
         | rows((Op.CONV_2D, Op.DEPTHWISE_CONV_2D), replace(float32, condition=biased))
         | rows((Op.FULLY_CONNECTED,), replace(float32, condition=weighted))
+        | rows((Op.TRANSPOSE_CONV,), replace(float32, condition=transposed))
         | rows(
             (Op.MATMUL,),
             replace(

@@ -46,7 +46,10 @@ def run(
         for name, array in zip(node.outputs, made, strict=True):
             assert array.shape == graph.values[name].shape, (node, array.shape)
             arrays[name] = array
-    return {v.name: np.asarray(arrays[v.name], np.int64) for v in graph.activations}
+    return {
+        v.name: arrays[v.name] if v.is_float else np.asarray(arrays[v.name], np.int64)
+        for v in graph.activations
+    }
 
 
 def finisher(
@@ -73,7 +76,8 @@ class Evaluation:
         self.kind = node.op.value
         self.attrs = node.attrs
         self.values = [graph.values[name] for name in node.inputs if name]
-        self.codes = [np.asarray(arrays[name], np.int64) for name in node.inputs if name]
+        self.reals = [arrays[name] for name in node.inputs if name]
+        self.codes = [np.asarray(array, np.int64) for array in self.reals]
         self.out = graph.values[node.outputs[0]]
         self.pieces = len(node.outputs)
 
@@ -91,8 +95,12 @@ class Evaluation:
         return number
 
     def centered(self, slot: int) -> Any:
-        """Return code - zero point, nested lists."""
-        return (self.codes[slot] - self.zero(slot)).tolist()
+        """Return code - zero point, nested lists; there may be one per index of an axis."""
+        quant, codes = self.values[slot].quant, self.codes[slot]
+        if quant.axis is None:
+            return (codes - self.zero(slot)).tolist()
+        shape = [-1 if axis == quant.axis else 1 for axis in range(codes.ndim)]
+        return (codes - np.array(quant.zero_point).reshape(shape)).tolist()
 
     def finish(self, scaled: int) -> int:
         """Add the zero point and clamp to the width and the fused activation."""
