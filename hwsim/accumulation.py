@@ -8,18 +8,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hwsim.errors import InputError
 from hwsim.graph import Graph, Node
 from hwsim.intermediates import IntermediateBound
-from hwsim.ops import Op
 from hwsim.profile import ACCUMULATOR_BITS
-from hwsim.verify import AccumulatorBound, constant_channels, signed_bits, weighted_bound
+from hwsim.verify import AccumulatorBound, channel_sums, signed_bits, weighted_bound
 
 if TYPE_CHECKING:
     import pandas as pd
-
-WEIGHTED = (Op.CONV_2D, Op.DEPTHWISE_CONV_2D, Op.FULLY_CONNECTED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,13 +90,14 @@ class Narrowed:
 
 @dataclass(frozen=True, slots=True)
 class ConstantChannels:
-    """Output channels whose weights are all 0, where their biases alone widen the accumulator.
+    """Output channels that make one code whatever the input, where they widen the accumulator.
 
-    Such a channel's output is a constant that could be folded away. Its integer bias may be huge
-    only because its scale is tiny: the real bias says whether it is.
+    Such a channel could be folded away. Its integer bias may be huge only because its scale is
+    tiny: the real bias says whether it is.
 
     Args:
         channels: How many.
+        weightless: How many of them have no weight but 0.
         bias_low: Smallest of their biases.
         bias_high: Largest.
         real_low: Smallest of their biases as real numbers.
@@ -108,6 +107,7 @@ class ConstantChannels:
     """
 
     channels: int
+    weightless: int
     bias_low: int
     bias_high: int
     real_low: float
@@ -225,24 +225,31 @@ def _line(layer: LayerAccumulator) -> dict[str, object]:
     }
 
 
-def constant_channels_of(
-    graph: Graph, node: Node, bound: AccumulatorBound
+def constant_channels(
+    graph: Graph, node: Node, bound: AccumulatorBound, dead: NDArray[np.bool_]
 ) -> ConstantChannels | None:
-    """Return the channels of zero weights, if the node could be narrower without them."""
-    if node.op not in WEIGHTED or len(node.inputs) < 3 or not node.inputs[2]:
-        return None
-    dead = constant_channels(graph, node)
-    if not dead.any():
+    """Return what is known of a node's constant channels, if it could be narrower without them.
+
+    Args:
+        graph: The graph.
+        node: A node with constant weights.
+        bound: Its bound over all channels.
+        dead: Which output channels make one code whatever the input.
+    """
+    if not dead.any() or len(node.inputs) < 3 or not node.inputs[2]:
         return None
     rest = weighted_bound(graph, node, ~dead)
     if rest.bits >= bound.bits and rest.weight_aware_bits >= bound.weight_aware_bits:
         return None
     x, weights, bias = (graph.values[name] for name in node.inputs[:3])
     assert bias.data is not None and x.quant is not None and weights.quant is not None
+    low, high = channel_sums(graph, node)
+    weightless = np.asarray(low == high, np.bool_)
     scales = np.array(weights.quant.scale, np.float64)
     reals = bias.data.astype(np.float64) * x.quant.scale[0] * scales
     return ConstantChannels(
         channels=int(dead.sum()),
+        weightless=int((weightless & dead).sum()),
         bias_low=int(bias.data[dead].min()),
         bias_high=int(bias.data[dead].max()),
         real_low=float(reals[dead].min()),

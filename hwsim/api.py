@@ -16,7 +16,7 @@ from hwsim.accumulation import (
     LayerAccumulator,
     Narrowed,
     Observed,
-    constant_channels_of,
+    constant_channels,
     widths_to_try,
 )
 from hwsim.allocation import allocate, uniform_allocations
@@ -41,10 +41,10 @@ from hwsim.validation import Session, compare_sides
 from hwsim.verify import accumulator_bounds
 
 if TYPE_CHECKING:
-    from hwsim.attribution import Attribution
-    from hwsim.identification import Identification
+    from hwsim.error_shares import Attribution
     from hwsim.platform import Platform
     from hwsim.requant_rules import RequantIdentification
+    from hwsim.verdicts import Identification
 
 MAX_FILE_BYTES = 1 << 31
 
@@ -55,8 +55,14 @@ __all__ = [
 ]  # fmt: skip
 
 
-def load(path: str | Path) -> Graph:
+def load(path: str | Path, profile: str | None = None) -> Graph:
     """Return the graph of a `.tflite` or `.onnx` file.
+
+    Args:
+        path: The file.
+        profile: For a QONNX file: "float" keeps its quantizers as operators on reals, to be run as
+            QONNX defines them; any other name is the arithmetic of the integer graph that the file
+            becomes, "hawq" unless given. Other formats imply their own.
 
     Raises:
         FormatError: If the file is missing, too large, or not what its suffix says.
@@ -77,9 +83,9 @@ def load(path: str | Path) -> Graph:
         from hwsim.formats.tflite import read_tflite
 
         return read_tflite(data, path)
-    from hwsim.formats.onnx import read_onnx
+    from hwsim.formats.qonnx import read_onnx_or_qonnx
 
-    return read_onnx(data, path)
+    return read_onnx_or_qonnx(data, path, profile)
 
 
 def from_torch(module: Any, example_inputs: Any) -> Graph:
@@ -103,11 +109,14 @@ def from_torch(module: Any, example_inputs: Any) -> Graph:
     names = ["input"] if len(inputs) == 1 else [f"input_{i}" for i in range(len(inputs))]
     buffer: Any = io.BytesIO()  # the exporter writes to streams; its annotation forgot them
     was_training = module.training
+    exporter: Any = torch.onnx  # what it registers operators with has no annotations
     try:
         with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
             warnings.simplefilter("ignore")  # the exporter announces its own future
+            exporter.register_custom_op_symbolic(_RMS_NORM, _export_rms_norm, _TORCH_OPSET)
             torch.onnx.export(
-                _positional(module.eval()), inputs, buffer, input_names=names, opset_version=17,
+                _positional(module.eval()), inputs, buffer, input_names=names,
+                opset_version=_TORCH_OPSET,
                 dynamo=False, do_constant_folding=False,
                 dynamic_axes={name: {0: "batch"} for name in names},
             )  # fmt: skip
@@ -115,11 +124,31 @@ def from_torch(module: Any, example_inputs: Any) -> Graph:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise FormatError(f"module must be exportable to ONNX; {reason}") from error
     finally:
+        exporter.unregister_custom_op_symbolic(_RMS_NORM, _TORCH_OPSET)
         module.train(was_training)
     from hwsim.formats.onnx import read_onnx
 
     graph = read_onnx(buffer.getvalue(), Path(f"{type(module).__name__}.onnx"))
     return replace(graph, origin=None)
+
+
+_TORCH_OPSET = 17
+_RMS_NORM = "aten::rms_norm"
+
+
+def _export_rms_norm(g: Any, x: Any, shape: Any, weight: Any, epsilon: Any) -> Any:
+    """Write torch.nn.RMSNorm over the last axis, which opset 17 has no operator for."""
+    import torch
+    from torch.onnx.symbolic_helper import _is_none, _maybe_get_const
+
+    if len(_maybe_get_const(shape, "is")) != 1:
+        raise InputError("RMSNorm must be over the last axis alone")
+    given = None if _is_none(epsilon) else _maybe_get_const(epsilon, "f")
+    number = torch.finfo(torch.float32).eps if given is None else given
+    mean = g.op("ReduceMean", g.op("Mul", x, x), axes_i=[-1], keepdims_i=1)
+    total = g.op("Add", mean, g.op("Constant", value_t=torch.tensor(number, dtype=torch.float32)))
+    y = g.op("Div", x, g.op("Sqrt", total))
+    return y if _is_none(weight) else g.op("Mul", y, weight)
 
 
 def _positional(module: Any) -> Any:
@@ -272,23 +301,27 @@ def accumulators(
     seen: Mapping[str, Observed] = {}
     narrowed: Mapping[str, tuple[Narrowed, ...]] = {}
     samples = 0
-    if inputs is not None:
-        from hwsim.kernels.observe import count_narrowed, observe
+    from hwsim.kernels.observe import constant_outputs, count_narrowed, observe
 
+    if inputs is not None:
         arrays = checked_inputs(graph, inputs, chosen.input_rounding)
         samples = next((array.shape[0] for array in arrays.values() if array.ndim), 1)
         names = frozenset(bound.node for bound in bounds)
         seen = observe(graph, chosen, names, arrays, threads, progress)
         tried = {name: widths_to_try(found, widths) for name, found in seen.items()}
-        narrowed = count_narrowed(graph, chosen, tried, arrays, threads, progress)
+        if any(tried.values()):
+            narrowed = count_narrowed(graph, chosen, tried, arrays, threads, progress)
     nodes = {node.name: node for node in graph.nodes}
+    dead = constant_outputs(graph, chosen)
     layers = tuple(
         LayerAccumulator(
             bound,
             nodes[bound.node].op.value,
             seen.get(bound.node),
             narrowed.get(bound.node, ()),
-            constant_channels_of(graph, nodes[bound.node], bound),
+            constant_channels(graph, nodes[bound.node], bound, dead[bound.node])
+            if bound.node in dead
+            else None,
         )
         for bound in bounds
     )

@@ -4,6 +4,8 @@ import math
 from dataclasses import dataclass
 from enum import Enum
 
+from hwsim.quant import QuantParams
+
 Shape = tuple[int, ...]
 
 
@@ -220,9 +222,66 @@ class SvdfAttrs:
     activation: Activation = Activation.NONE
 
 
+class RealRounding(Enum):
+    """How QONNX rounds a real; its own names in brackets.
+
+    * HALF_EVEN (ROUND), HALF_AWAY (HALF_UP), HALF_ZERO (HALF_DOWN): to the nearest integer, ties
+      to even, away from zero, toward zero.
+    * FLOOR, CEIL, AWAY (UP), ZERO (DOWN, ROUND_TO_ZERO): never to the nearest.
+    """
+
+    HALF_EVEN = "half_even"
+    HALF_AWAY = "half_away"
+    HALF_ZERO = "half_zero"
+    FLOOR = "floor"
+    CEIL = "ceil"
+    AWAY = "away"
+    ZERO = "zero"
+
+
+@dataclass(frozen=True, slots=True)
+class FakeQuantAttrs:
+    """scale * (round(clamp(x / scale + zero_point, low, high)) - zero_point), in float32.
+
+    Args:
+        quant: Scale and zero point, per tensor or along an axis of x.
+        bits: The declared width of the codes.
+        low: Smallest code.
+        high: Largest code; a bipolar quantizer has -1 and 1 and makes nothing between them.
+        rounding: How the quotient becomes an integer.
+        bipolar: Whether codes are 1 where x >= 0 and -1 elsewhere.
+    """
+
+    quant: QuantParams
+    bits: int
+    low: int
+    high: int
+    rounding: RealRounding = RealRounding.HALF_EVEN
+    bipolar: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class FakeTruncAttrs:
+    """Codes of x, shifted right and rounded, as reals: QONNX's Trunc, in float32.
+
+    Args:
+        quant: Scale and zero point of x, per tensor.
+        shift: Codes are divided by 2**shift.
+        rounding: How the quotient becomes an integer.
+        output: Scale of the result and its real zero point.
+        ends: Codes that the quotient is clamped to first, or None.
+    """
+
+    quant: QuantParams
+    shift: int
+    rounding: RealRounding
+    output: tuple[float, float]
+    ends: tuple[int, int] | None = None
+
+
 Attrs = (
     NoAttrs | ConvAttrs | PoolAttrs | FusedAttrs | FullyConnectedAttrs | MatMulAttrs | MeanAttrs
     | SoftmaxAttrs | NormAttrs | ClipAttrs | LeakyReluAttrs | GeluAttrs | ReshapeAttrs
     | TransposeAttrs | PadAttrs | ConcatAttrs | SliceAttrs | SplitAttrs | LstmAttrs | SvdfAttrs
-    | TransposeConvAttrs | GatherAttrs
+    | TransposeConvAttrs | GatherAttrs | FakeQuantAttrs | FakeTruncAttrs
 )  # fmt: skip

@@ -53,7 +53,7 @@ def accumulators(
     widths = _widths(bits)
     if widths is not None and data is None and random is None:
         raise InputError("--bits must come with inputs to count on; give --data or --random")
-    graph = hwsim.load(model)
+    graph = hwsim.load(model, profile)
     inputs: Any = None
     if data is not None:
         inputs = read_feed(graph, data, key, Preparation.of(divide, mean, std), limit).arrays
@@ -121,8 +121,9 @@ def _print(report: "AccumulatorReport") -> None:
         found = layer.constant
         if found is not None:
             console.print(
-                f"{tail(layer.bound.node)}: {found.channels} channels have no weight but 0 and a "
-                f"bias in [{found.bias_low:,}, {found.bias_high:,}], as reals in "
+                f"{tail(layer.bound.node)}: {found.channels} channels make one code whatever the "
+                f"input ({found.weightless} have no weight but 0); their biases are in "
+                f"[{found.bias_low:,}, {found.bias_high:,}], as reals in "
                 f"[{found.real_low:.3g}, {found.real_high:.3g}]; folded away, "
                 f"{found.bits} bits suffice instead of {layer.bound.bits}",
                 markup=False,

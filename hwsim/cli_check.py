@@ -25,10 +25,13 @@ from hwsim.cli_options import (
 if TYPE_CHECKING:
     from hwsim.comparison import Validation
     from hwsim.graph import Graph
-    from hwsim.identification import Identification
     from hwsim.requant_rules import RequantIdentification
+    from hwsim.verdicts import Identification
 
-_SIDE = "a profile or its .toml, float, litert_ref, litert, onnxruntime, or a trace (.npz)"
+_SIDE = (
+    "a profile or its .toml, float, litert_ref, litert, tflite_micro, onnxruntime, "
+    "or a trace (.npz)"
+)
 _SHOWN_INDICES = 10
 
 
@@ -145,8 +148,8 @@ def identify(
     import hwsim
     from hwsim.archives import write_arrays
     from hwsim.errors import InputError
-    from hwsim.identification import Identification
     from hwsim.profiles import PROFILES
+    from hwsim.verdicts import Identification
 
     if profile and only:
         raise InputError("--profile and --only must not both be given: --only names all candidates")
@@ -178,16 +181,15 @@ def _print_identification(graph: "Graph", result: "Identification") -> None:
     from hwsim.reports.checks import identification_table
 
     console = Console()
-    title = f"{graph.name}: elements that each profile does not reproduce"
+    title = f"{graph.name}: what each profile reproduces"
     console.print(identification_table(result, title))
     if result.left_out:
         print(f"not recorded whole: {len(result.left_out)} of {len(graph.nodes)} operators")
     print(f"{len(result.rows)} operators, {result.elements:,} elements")
     print(f"consistent with all of them: {', '.join(result.consistent) or 'no profile'}")
-    for row in result.rows:
-        for verdict in row.verdicts:
-            if verdict.refused and verdict.profile in result.profiles and not row.consistent:
-                print(f"{verdict.profile} refuses {tail(row.node)}: {verdict.refused}")
+    if not result.consistent:
+        for row in result.rows:
+            print(f"  {tail(row.node)} ({row.operator}): {', '.join(row.consistent) or 'none'}")
     for search in result.searches:
         one, two = search.profiles
         place = f"{one} | {two}, {tail(search.node)}"

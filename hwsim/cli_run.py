@@ -3,7 +3,7 @@
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -22,19 +22,32 @@ from hwsim.cli_options import (
     tail,
 )
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from hwsim.approximations import Approximation
+
 
 def info(
     model: Model,
     profile: Annotated[
         str | None, typer.Option(help="Show each non-linearity's bits and errors under it.")
     ] = None,
+    data: Data = None,
+    key: Key = None,
+    divide: Divide = 1.0,
+    mean: Mean = None,
+    std: Std = None,
+    limit: Limit = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show inputs, outputs, operators, units and proved accumulator widths of a model."""
+    """Show inputs, outputs, operators, units and proved accumulator widths of a model.
+
+    With --profile also what its non-linearities are worth; a float MODEL is first calibrated on
+    --data and quantized to 8 bits for it.
+    """
     import hwsim
-    from hwsim.approximations import approximations
     from hwsim.partition import workload
-    from hwsim.profiles import find_profile
     from hwsim.verify import accumulator_bounds
 
     graph = hwsim.load(model)
@@ -60,8 +73,17 @@ def info(
         "units": [unit.name for unit in units if unit.has_choice],
         "nodes": rows,
     }
-    forms = [] if profile is None else approximations(graph, find_profile(profile))
+    forms: Sequence[Approximation] = ()
     if profile is not None:
+        from hwsim.approximations import approximations
+        from hwsim.feeding import Preparation, read_feed
+        from hwsim.profiles import find_profile
+
+        if graph.is_float:
+            feed = read_feed(graph, data, key, Preparation.of(divide, mean, std), limit)
+            ranges = hwsim.calibrate(graph, feed.arrays)
+            graph = hwsim.quantize(graph, ranges, 8, profile=profile)
+        forms = approximations(graph, find_profile(profile))
         summary["approximations"] = [asdict(form) for form in forms]
     if as_json:
         print_json(summary)
@@ -83,9 +105,16 @@ def info(
     for kind in ("inputs", "outputs"):
         console.print(f"{kind}: {summary[kind]}", markup=False)
     console.print(f"MACs {summary['macs']:,}, weights {summary['weights']:,}")
-    if not forms:
-        return
-    table = Table(title=f"non-linearities under {profile}")
+    if forms:
+        _show_forms(forms, f"non-linearities under {profile}")
+
+
+def _show_forms(forms: "Sequence[Approximation]", title: str) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    table = Table(title=title)
     table.add_column("node", no_wrap=True)
     for name in ("method", "scale", "bits", "max error", "mean error", "of"):
         table.add_column(name)
@@ -119,7 +148,7 @@ def run(
     from hwsim.feeding import Preparation, read_feed
     from hwsim.study import accuracy_of
 
-    graph = hwsim.load(model)
+    graph = hwsim.load(model, profile)
     feed = read_feed(graph, inputs or data, key, Preparation.of(divide, mean, std), limit)
     for note in feed.notes:
         print(f"note: {note}", file=sys.stderr)
@@ -186,7 +215,7 @@ def trace(
     from hwsim.archives import write_arrays
     from hwsim.feeding import Preparation, read_feed
 
-    graph = hwsim.load(model)
+    graph = hwsim.load(model, profile)
     if random is not None:
         arrays = hwsim.random_inputs(graph, random, seed)
     else:

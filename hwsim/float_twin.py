@@ -7,10 +7,11 @@ from numpy.typing import NDArray
 
 from hwsim.attributes import PadAttrs, ReshapeAttrs
 from hwsim.errors import GraphError
-from hwsim.fuse import LINEAR
 from hwsim.graph import Graph, Node, Value
 from hwsim.ops import Op
 from hwsim.quant import FLOAT32, IntType, dequantize_array
+
+_BIASED = frozenset({Op.CONV_2D, Op.DEPTHWISE_CONV_2D, Op.TRANSPOSE_CONV, Op.FULLY_CONNECTED})
 
 
 def float_twin(graph: Graph) -> Graph:
@@ -59,11 +60,13 @@ def _reals(graph: Graph, node: Node, slot: int) -> NDArray[np.float32]:
     assert value.data is not None
     if value.is_float:
         return np.asarray(value.data, np.float32)
-    if slot == 2 and node.op in LINEAR:
+    if slot == 2 and node.op in _BIASED:
         x, weights = graph.values[node.inputs[0]], graph.values[node.inputs[1]]
         if x.quant is not None and weights.quant is not None:
             scales = x.quant.scale[0] * np.array(weights.quant.scale, np.float64)
             return (value.data.astype(np.float64) * scales).astype(np.float32)
+    if node.op is Op.GATHER and value.quant is None:
+        return value.data.astype(np.float32)  # indices: the float engine takes them as they are
     if value.quant is None:
         raise GraphError(
             f"node {node.name!r} ({node.op.value}): constant {value.name!r} must have quantization "

@@ -12,6 +12,8 @@ from hwsim.attributes import (
     ClipAttrs,
     ConcatAttrs,
     ConvAttrs,
+    FakeQuantAttrs,
+    FakeTruncAttrs,
     FullyConnectedAttrs,
     FusedAttrs,
     GatherAttrs,
@@ -23,6 +25,7 @@ from hwsim.attributes import (
     NormAttrs,
     PadAttrs,
     PoolAttrs,
+    RealRounding,
     ReshapeAttrs,
     SliceAttrs,
     SoftmaxAttrs,
@@ -255,6 +258,50 @@ def _strided_slice(node: Node, x: Tensor) -> Tensor:
     return x
 
 
+def _round(y: Tensor, rounding: RealRounding) -> Tensor:
+    """Round as QONNX does, each step in the precision of `y`."""
+    match rounding:
+        case RealRounding.HALF_EVEN:
+            return y.round()
+        case RealRounding.FLOOR:
+            return y.floor()
+        case RealRounding.CEIL:
+            return y.ceil()
+        case RealRounding.ZERO:
+            return y.trunc()
+        case RealRounding.AWAY:
+            return y.sign() * y.abs().ceil()
+        case RealRounding.HALF_AWAY:
+            return y.sign() * (y.abs() + 0.5).floor()
+        case RealRounding.HALF_ZERO:
+            return y.sign() * (y.abs() - 0.5).ceil()
+
+
+def _fake_quant(node: Node, x: Tensor) -> Tensor:
+    torch, attrs = _torch(), node.attrs
+    assert isinstance(attrs, FakeQuantAttrs)
+    scale, zero_point = (
+        torch.from_numpy(np.asarray(a, np.float32)) for a in attrs.quant.broadcast(x.ndim)
+    )
+    if attrs.bipolar:
+        return torch.where(x >= 0, 1.0, -1.0) * scale
+    codes = _round((x / scale + zero_point).clamp(attrs.low, attrs.high), attrs.rounding)
+    return (codes - zero_point) * scale
+
+
+def _fake_trunc(node: Node, x: Tensor) -> Tensor:
+    torch, attrs = _torch(), node.attrs
+    assert isinstance(attrs, FakeTruncAttrs)
+    scale, zero_point = (
+        torch.from_numpy(np.asarray(a, np.float32)) for a in attrs.quant.broadcast(x.ndim)
+    )
+    y = (x / scale + zero_point).round() / 2.0**attrs.shift
+    if attrs.ends is not None:
+        y = y.clamp(*attrs.ends)
+    out_scale, out_zero = attrs.output
+    return (_round(y, attrs.rounding) - out_zero) * out_scale
+
+
 def _split(node: Node, x: Tensor) -> Any:
     assert isinstance(node.attrs, SplitAttrs)
     return x.split(node.attrs.sizes, dim=node.attrs.axis)
@@ -305,6 +352,8 @@ RULES: Mapping[Op, Callable[..., Any]] = MappingProxyType(
         Op.STRIDED_SLICE: _strided_slice,
         Op.SPLIT: _split,
         Op.GATHER: _gather,
+        Op.FAKE_QUANT: _fake_quant,
+        Op.FAKE_TRUNC: _fake_trunc,
     }
 )
 

@@ -14,140 +14,8 @@ from hwsim.kernels.plan import execute, lower
 from hwsim.kernels.sameness import same_step
 from hwsim.profile import NumericProfile
 from hwsim.recorded import Recording, as_recorded
-from hwsim.separation import Search, separate
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """One profile on one operator.
-
-    Args:
-        profile: Its name.
-        differing: Recorded elements that the profile does not reproduce; None if it refuses the
-            operator.
-        refused: Why it does.
-    """
-
-    profile: str
-    differing: int | None
-    refused: str = ""
-
-    @property
-    def consistent(self) -> bool:
-        """Whether the profile reproduces every recorded element."""
-        return self.differing == 0
-
-
-@dataclass(frozen=True, slots=True)
-class OperatorVerdict:
-    """Every profile on one operator.
-
-    Args:
-        node: The operator's name.
-        operator: What it does.
-        elements: Recorded output elements.
-        verdicts: One per profile.
-        same: Profiles whose arithmetic on this operator is provably the same, in groups.
-    """
-
-    node: str
-    operator: str
-    elements: int
-    verdicts: tuple[Verdict, ...]
-    same: tuple[tuple[str, ...], ...]
-
-    @property
-    def consistent(self) -> tuple[str, ...]:
-        """Profiles that reproduce every recorded element."""
-        return tuple(verdict.profile for verdict in self.verdicts if verdict.consistent)
-
-    @property
-    def telling(self) -> bool:
-        """Whether profiles that take the operator could differ on it."""
-        return len(self.same) > 1
-
-
-@dataclass(frozen=True, slots=True)
-class Identification:
-    """What a recording says about the arithmetic that made it.
-
-    Args:
-        profiles: Those that were tried.
-        runs: Inferences recorded.
-        rows: One per operator whose operands and outputs are recorded.
-        consistent: Profiles consistent with every operator.
-        left_out: Operators with something not recorded.
-        searches: Searches for inputs that separate the profiles that remain.
-    """
-
-    profiles: tuple[str, ...]
-    runs: int
-    rows: tuple[OperatorVerdict, ...]
-    consistent: tuple[str, ...]
-    left_out: tuple[str, ...]
-    searches: tuple[Search, ...] = ()
-
-    @property
-    def elements(self) -> int:
-        """Recorded output elements that were compared."""
-        return sum(row.elements for row in self.rows)
-
-    def arrays(self) -> dict[str, NDArray[Any]]:
-        """Return the separating inputs with their expected outputs, for an archive.
-
-        Names are NUMBER/input/VALUE and NUMBER/output/PROFILE/VALUE.
-        """
-        made: dict[str, NDArray[Any]] = {}
-        found = [s.separation for s in self.searches if s.separation is not None]
-        for number, separation in enumerate(found):
-            for name, array in separation.inputs.items():
-                made[f"{number}/input/{name}"] = array
-            for profile, outputs in separation.outputs.items():
-                for name, array in outputs.items():
-                    made[f"{number}/output/{profile}/{name}"] = array
-        return made
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain data for JSON."""
-        return {
-            "profiles": list(self.profiles),
-            "consistent": list(self.consistent),
-            "runs": self.runs,
-            "elements": self.elements,
-            "left_out": list(self.left_out),
-            "operators": [
-                {
-                    "node": row.node,
-                    "operator": row.operator,
-                    "elements": row.elements,
-                    "consistent": list(row.consistent),
-                    "differing": {v.profile: v.differing for v in row.verdicts},
-                    "refused": {v.profile: v.refused for v in row.verdicts if v.refused},
-                    "identical": [list(group) for group in row.same],
-                }
-                for row in self.rows
-            ],
-            "separations": [_search_dict(search) for search in self.searches],
-        }
-
-
-def _search_dict(search: Search) -> dict[str, Any]:
-    found = search.separation
-    plain: dict[str, Any] = {
-        "node": search.node,
-        "profiles": list(search.profiles),
-        "exhaustive": search.exhaustive,
-        "tried": search.tried,
-        "found": found is not None,
-    }
-    if found is not None:
-        plain |= {
-            "value": found.value,
-            "index": list(found.index),
-            "codes": dict(found.codes),
-            "changed": found.changed,
-        }
-    return plain
+from hwsim.separation import separate
+from hwsim.verdicts import Identification, OperatorVerdict, Search, Verdict
 
 
 @dataclass(frozen=True)
@@ -275,14 +143,17 @@ def _searches(
         everyone = [member for group in groups for member in group]
         for second in range(len(groups)):
             for first in range(second):
-                pairs = {frozenset((a.name, b.name)) for a in groups[first] for b in groups[second]}
-                if pairs <= parted:
+                pairs = [
+                    (a, b)
+                    for a in groups[first]
+                    for b in groups[second]
+                    if frozenset((a.name, b.name)) not in parted
+                ]
+                if not pairs:
                     continue
                 if progress is not None:
                     progress(f"separating on {row.node}")
-                search = separate(
-                    graph, nodes[row.node], (groups[first][0], groups[second][0]), everyone
-                )
+                search = separate(graph, nodes[row.node], pairs[0], everyone)
                 searches.append(search)
                 if made.consistent and search.separation is not None:
                     parted |= _parted(search)

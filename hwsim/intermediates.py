@@ -18,7 +18,6 @@ from hwsim.profile import Method, NumericProfile, OperatorRule
 from hwsim.quant import IntType
 from hwsim.verify import rule_of, signed_bits
 
-SHIFTED_LEFT_SHIFT = 20
 ADD_BITS = 20  # bits of SINGLE_SHIFT's larger multiplier, its first one left out
 # A 31-bit multiplier is within one part in 2**30 of its ratio.
 _MULTIPLIER_SLACK = 1 + Fraction(1, 1 << 30)
@@ -68,7 +67,7 @@ def _sum(graph: Graph, node: Node, rule: OperatorRule) -> Ranges:
     ends = [_centered(value) for value in parts]
     found: Ranges = {}
     if rule.method is Method.SHIFTED:
-        shifted = [(low << SHIFTED_LEFT_SHIFT, high << SHIFTED_LEFT_SHIFT) for low, high in ends]
+        shifted = [(low << rule.left_shift, high << rule.left_shift) for low, high in ends]
         found["shifted operand"] = min(low for low, _ in shifted), max(top for _, top in shifted)
         # The common scale is twice the larger one, so each ratio is at most 1/2.
         ratios = [Fraction(1, 2)] * 2

@@ -39,6 +39,7 @@ def main(model: str, inputs: str, outputs: str, kernels: str, ids: str) -> None:
         for index, array in arrays.items():
             size = batches[index]
             interpreter.set_tensor(index, array[run * size : (run + 1) * size])
+        interpreter.reset_all_variables()  # a graph of ours keeps no state between runs
         interpreter.invoke()
         for index in wanted:
             made[index].append(np.atleast_1d(interpreter.get_tensor(index)).copy())

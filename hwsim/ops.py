@@ -22,6 +22,8 @@ from hwsim.attributes import (
     ClipAttrs,
     ConcatAttrs,
     ConvAttrs,
+    FakeQuantAttrs,
+    FakeTruncAttrs,
     FullyConnectedAttrs,
     FusedAttrs,
     GatherAttrs,
@@ -118,6 +120,8 @@ class Op(Enum):
     QUANTIZE = "quantize"
     DEQUANTIZE = "dequantize"
     DYNAMIC_QUANTIZE = "dynamic_quantize"
+    FAKE_QUANT = "fake_quant"
+    FAKE_TRUNC = "fake_trunc"
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,5 +196,7 @@ _ROWS = (
     OpSpec(Op.QUANTIZE, NoAttrs, (1, 1), same_shape, Work.ELEMENTWISE),
     OpSpec(Op.DEQUANTIZE, NoAttrs, (1, 1), same_shape, Work.ELEMENTWISE),
     OpSpec(Op.DYNAMIC_QUANTIZE, NoAttrs, (1, 1), dynamic_shape, Work.ELEMENTWISE),
+    OpSpec(Op.FAKE_QUANT, FakeQuantAttrs, (1, 1), same_shape, Work.ELEMENTWISE, float_only=True),
+    OpSpec(Op.FAKE_TRUNC, FakeTruncAttrs, (1, 1), same_shape, Work.ELEMENTWISE, float_only=True),
 )
 OPS = MappingProxyType({spec.op: spec for spec in _ROWS})

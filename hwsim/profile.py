@@ -67,14 +67,12 @@ class ScaleProduct(Enum):
     * FLOAT64: throughout.
     * FLOAT32: the product in float32, the quotient in float64.
     * FLOAT32_IF_UNSIGNED: FLOAT32 for unsigned activations, else FLOAT64.
-    * FLOAT32_IF_PER_TENSOR: FLOAT32 where the second operand has one scale, else FLOAT64.
     * FLOAT32_RATIO: product and quotient in float32.
     """
 
     FLOAT64 = "float64"
     FLOAT32 = "float32"
     FLOAT32_IF_UNSIGNED = "float32_if_unsigned"
-    FLOAT32_IF_PER_TENSOR = "float32_if_per_tensor"
     FLOAT32_RATIO = "float32_ratio"
 
 

@@ -15,7 +15,7 @@ from hwsim.profile import MULTIPLIER_BITS, RIGHT_SHIFTS, Requant
 FIELDS = ("acc", "multiplier", "shift", "output")
 OPTIONAL = ("right_shift", "zero_point", "qmin", "qmax", "multiplier_bits", "scale")
 # Accumulators tried for a separation, and multipliers of the recording that they are tried with.
-TRIED_ACC = 1 << 22
+TRIED_ACC = 1 << 20
 TRIED_MULTIPLIERS = 16
 
 Codes = NDArray[np.int64]

@@ -5,14 +5,14 @@ ones from sparse to dense. What separates is shrunk: as few elements off the zer
 each as near to it as possible. Everything is seeded: the same question has the same answer.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hwsim.attributes import Attrs, ConvAttrs
+from hwsim.batch import own_batch, with_batch
 from hwsim.graph import Graph, Node, Value
 from hwsim.isolation import isolated
 from hwsim.kernels.plan import execute, lower
@@ -22,63 +22,31 @@ from hwsim.ops import Op
 from hwsim.profile import NumericProfile
 from hwsim.quant import IntType
 from hwsim.recorded import shape_of
-from hwsim.verify import accumulator_bounds
+from hwsim.verdicts import Outputs, Search, Separation
+from hwsim.verify import accumulator_bounds, rule_of
 
 # Output elements, and products, that a search may compute before it gives up.
-TRIED_ELEMENTS = 1 << 24
-TRIED_PRODUCTS = 1 << 31
-_TOGETHER = 8  # candidates per call: the engine's own chunk
+TRIED_ELEMENTS = 1 << 22
+TRIED_PRODUCTS = 1 << 30
+# Candidates per call: many of a small operator, few of a large one.
+_FEWEST, _MOST, _CALL_ELEMENTS = 8, 256, 1 << 14
 _DENSITIES = (0.0, 1 / 64, 1 / 16, 1 / 4, 1.0)
 _ELEMENTWISE = frozenset(
     {
         Op.ADD, Op.SUB, Op.MUL, Op.RELU, Op.RELU6, Op.RELU_N1_TO_1, Op.LEAKY_RELU, Op.LOGISTIC,
-        Op.TANH, Op.HARD_SWISH, Op.GELU, Op.QUANTIZE,
+        Op.TANH, Op.HARD_SWISH, Op.GELU, Op.QUANTIZE, Op.MAXIMUM, Op.MINIMUM,
+        Op.SQUARED_DIFFERENCE, Op.CLIP, Op.SILU, Op.EXP, Op.RSQRT,
+    }
+)  # fmt: skip
+# Operators of one sum per output, which `requantize` maps to its code.
+_SUMS = frozenset(
+    {
+        Op.CONV_2D, Op.DEPTHWISE_CONV_2D, Op.TRANSPOSE_CONV, Op.FULLY_CONNECTED, Op.MATMUL,
+        Op.MEAN, Op.AVERAGE_POOL_2D,
     }
 )  # fmt: skip
 
 Inputs = dict[str, NDArray[Any]]  # candidates by input: (candidates, elements)
-Outputs = Mapping[str, NDArray[Any]]
-
-
-@dataclass(frozen=True)
-class Separation:
-    """An input on which arithmetics part.
-
-    Args:
-        node: The operator.
-        inputs: One inference's operands by name.
-        outputs: What each profile makes of them, by profile and value.
-        value: An output that differs.
-        index: The first element of it that differs.
-        codes: That element by profile.
-        changed: Elements of the inputs off their zero points.
-    """
-
-    node: str
-    inputs: Mapping[str, NDArray[Any]]
-    outputs: Mapping[str, Outputs]
-    value: str
-    index: tuple[int, ...]
-    codes: Mapping[str, int | float]
-    changed: int
-
-
-@dataclass(frozen=True)
-class Search:
-    """What a search for a separating input found.
-
-    Args:
-        profiles: The two that were to be separated.
-        separation: The input; None if there is none, or none was found.
-        exhaustive: Whether every input was tried: then none exists.
-        tried: Output elements computed per profile.
-    """
-
-    node: str
-    profiles: tuple[str, str]
-    separation: Separation | None
-    exhaustive: bool
-    tried: int
 
 
 class Probe:
@@ -87,6 +55,10 @@ class Probe:
     def __init__(self, graph: Graph, node: Node, pair: Sequence[NumericProfile]) -> None:
         """Cut the operator out."""
         self.alone = isolated(graph, node)
+        names = (*self.alone.input_names, *node.outputs)
+        elements = sum(graph.values[name].elements for name in names)
+        self.together = min(max(_FEWEST, _CALL_ELEMENTS // elements), _MOST)
+        self._batched = with_batch(self.alone, own_batch(self.alone) * self.together) or self.alone
         self.node = node
         self.pair = tuple(pair)
         self.tried = 0
@@ -104,13 +76,13 @@ class Probe:
     def outputs(self, profile: NumericProfile, candidates: Inputs) -> Outputs:
         """Return the outputs of candidates, (candidates, elements) by value."""
         count = _count(candidates)
-        padded = -(-count // _TOGETHER) * _TOGETHER
+        padded = -(-count // self.together) * self.together
         rows = np.minimum(np.arange(padded), count - 1)
         feed = {
             value.name: candidates[value.name][rows].reshape(shape_of(value, padded))
             for value in self.inputs
         }
-        made = execute(self.alone, profile, feed)
+        made = execute(self._batched, profile, feed)
         return {name: array.reshape(padded, -1)[:count] for name, array in made.items()}
 
     def part(self, candidates: Inputs) -> NDArray[np.bool_]:
@@ -164,7 +136,7 @@ def _no_accumulator_parts(probe: Probe) -> bool:
     left, right = (lower(probe.alone, profile).calls[0].step for profile in probe.pair)
     scalings = apart_only_in_scaling(left, right)
     bounds = accumulator_bounds(probe.alone)
-    if scalings is None or len(bounds) != 1:
+    if scalings is None or len(bounds) != 1 or probe.node.op not in _SUMS:
         return False
     one, two = scalings
     low, high = bounds[0].low, bounds[0].high
@@ -174,15 +146,11 @@ def _no_accumulator_parts(probe: Probe) -> bool:
         and max(-low, high) << max(0, -int(scaling.right_shift.min(initial=0))) < 1 << 31
         for scaling in scalings
     )
-    if not rises or any(bounds[0].bits > _width(probe, profile) for profile in probe.pair):
+    widths = [rule_of(probe.alone, probe.node, p).accumulator_bits for p in probe.pair]
+    if not rises or bounds[0].bits > min(widths):
         return False
     channels = range(one.multiplier.size)
     return all(next_apart(one, two, channel, low, high) > high for channel in channels)
-
-
-def _width(probe: Probe, profile: NumericProfile) -> int:
-    bits = probe.alone.values[probe.node.inputs[0]].dtype.bits
-    return profile.rule(probe.node.op, bits).accumulator_bits
 
 
 def _count(candidates: Inputs) -> int:
@@ -222,7 +190,7 @@ def _budget(graph: Graph, node: Node) -> int:
     elements = sum(graph.values[name].elements for name in node.outputs)
     products = elements * _products(node.attrs, graph.operands(node))
     most = min(TRIED_ELEMENTS // elements, TRIED_PRODUCTS // max(products, 1))
-    return max(_TOGETHER * len(_DENSITIES), most)
+    return max(_FEWEST * len(_DENSITIES), most)
 
 
 def _sweep(probe: Probe) -> tuple[list[Inputs], bool]:
@@ -280,17 +248,20 @@ def _ties(probe: Probe) -> Inputs:
 def _random(probe: Probe, budget: int) -> Iterator[Inputs]:
     """Yield candidates from sparse to dense, their codes uniform, near zero, or extreme."""
     generator = np.random.default_rng(0)
-    share = -(-budget // (len(_DENSITIES) * _TOGETHER))
+    share = -(-budget // (len(_DENSITIES) * probe.together))
     for density in _DENSITIES:
         rounds = 1 if density == 0.0 else share
         for turn in range(rounds):
             yield {
-                value.name: _drawn(generator, value, density, turn % 4) for value in probe.inputs
+                value.name: _drawn(generator, value, probe.together, density, turn % 4)
+                for value in probe.inputs
             }
 
 
-def _drawn(generator: np.random.Generator, value: Value, density: float, kind: int) -> NDArray[Any]:
-    shape = (_TOGETHER, value.elements)
+def _drawn(
+    generator: np.random.Generator, value: Value, count: int, density: float, kind: int
+) -> NDArray[Any]:
+    shape = (count, value.elements)
     background = _background(value)
     if not isinstance(value.dtype, IntType):
         reals = generator.normal(0.0, 10.0 ** generator.integers(-3, 4), shape)
@@ -333,8 +304,9 @@ class _Point:
 
     def take_first(self, points: Sequence[NDArray[np.float64]]) -> bool:
         """Move to the first of some vectors that still separates; tell whether one did."""
-        for start in range(0, len(points), _TOGETHER):
-            part = np.stack(points[start : start + _TOGETHER])
+        together = self.probe.together
+        for start in range(0, len(points), together):
+            part = np.stack(points[start : start + together])
             apart = np.flatnonzero(self.probe.part(self.inputs(part)))
             if apart.size:
                 self.current = part[apart[0]]
@@ -356,22 +328,18 @@ def _drop_elements(point: _Point) -> None:
     Source: Zeller and Hildebrandt, IEEE TSE 28(2), 2002.
     """
     pieces = 2
-    while True:
-        active = point.active
-        if not active.size:
-            return
+    while (active := point.active).size > 1:
         pieces = min(pieces, active.size)
         chunks = np.array_split(active, pieces)
         if point.take_first([_kept(point, chunk) for chunk in chunks]):
             pieces = 2
-        elif pieces > 2 and point.take_first([_without(point, chunk) for chunk in chunks]):
+        elif point.take_first([_without(point, chunk) for chunk in chunks]):
             pieces = max(pieces - 1, 2)
         elif pieces == active.size:
-            if pieces <= 2:
-                point.take_first([_without(point, chunk) for chunk in chunks])
             return
         else:
             pieces = min(2 * pieces, active.size)
+    point.take_first([point.zero])
 
 
 def _kept(point: _Point, chunk: NDArray[np.intp]) -> NDArray[np.float64]:

@@ -89,10 +89,11 @@ def as_reals(value: Value, codes: NDArray[Any]) -> NDArray[np.float32]:
 
 
 def as_codes(value: Value, reals: NDArray[Any], rounding: Rounding) -> NDArray[Any]:
-    """Return a value's codes of reals; floats stay what they are."""
-    if value.quant is None:
+    """Return a value's codes of reals; floats stay what they are, indices become integers."""
+    if not isinstance(value.dtype, IntType):
         return reals
-    assert isinstance(value.dtype, IntType)
+    if value.quant is None:
+        return np.asarray(np.rint(reals), value.dtype.storage)
     return quantize_array(np.asarray(reals, np.float32), value.dtype, value.quant, rounding)
 
 

@@ -34,6 +34,7 @@ def main(model: str, inputs: str, outputs: str, input_ids: str, ids: str) -> Non
         for slot, index in enumerate(slots):
             size = sizes[index]
             interpreter.set_input(arrays[index][run * size : (run + 1) * size], slot)
+        interpreter.reset()  # a graph of ours keeps no state between runs
         interpreter.invoke()
         for index in wanted:
             tensor = interpreter.GetTensor(index, 0)["tensor_data"]

@@ -114,9 +114,22 @@ def _biases(graph: Graph, node: Node, slot: int | None, channels: int) -> NDArra
     return bias.data.astype(np.int64).astype(object)
 
 
-def constant_channels(graph: Graph, node: Node) -> NDArray[np.bool_]:
-    """Return which output channels have no weight but zeros, so that their sum is their bias."""
-    return np.asarray(~_weight_rows(node, graph.values[node.inputs[1]]).any(axis=1))
+def channel_sums(graph: Graph, node: Node) -> tuple[NDArray[np.object_], NDArray[np.object_]]:
+    """Return the smallest and largest finished sum of each output channel, as Python integers."""
+    x, weights = graph.values[node.inputs[0]], graph.values[node.inputs[1]]
+    bottom, top = _product_sums(x, _weight_rows(node, weights))
+    bias = _biases(graph, node, 2, len(top))
+    return bottom + bias, top + bias
+
+
+def _product_sums(
+    x: Value, rows: NDArray[np.int64]
+) -> tuple[NDArray[np.object_], NDArray[np.object_]]:
+    """Return the ends of the sum of each row's products."""
+    low, high = centered_range(x)
+    bottom = np.minimum(rows * high, rows * low).sum(axis=1)
+    top = np.maximum(rows * high, rows * low).sum(axis=1)
+    return bottom.astype(object), top.astype(object)
 
 
 def weighted_bound(
@@ -155,8 +168,7 @@ def _rows_bound(
     for value in (x, weights):
         _check_width(node, value)
     low, high = centered_range(x)
-    top = np.maximum(rows * high, rows * low).sum(axis=1).astype(object)
-    bottom = np.minimum(rows * high, rows * low).sum(axis=1).astype(object)
+    bottom, top = _product_sums(x, rows)
     dtype = weights.dtype
     assert isinstance(dtype, IntType)
     return AccumulatorBound(

@@ -6,11 +6,14 @@ from functools import reduce
 from typing import TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hwsim.accumulation import Narrowed, Observed
 from hwsim.batch import batch_size, entries, with_batch
-from hwsim.graph import Graph
+from hwsim.graph import Graph, Node
+from hwsim.ops import Op
 from hwsim.profile import NumericProfile, Overflow
+from hwsim.verify import channel_sums, signed_bits
 
 from .lower_linear import Array
 from .lower_narrow import EXACT, Accumulation, Register, accumulation
@@ -19,6 +22,42 @@ from .scaling import Site
 
 T = TypeVar("T")
 Progress = Callable[[int], None]
+
+
+_WEIGHTED = (Op.CONV_2D, Op.DEPTHWISE_CONV_2D, Op.FULLY_CONNECTED)
+
+
+def constant_outputs(graph: Graph, profile: NumericProfile) -> dict[str, NDArray[np.bool_]]:
+    """Return, per layer with weights, which output channels make one code whatever the input.
+
+    Requantization keeps order where it does not shift left, so the codes of a channel's smallest
+    and largest sum enclose all others. Accumulators beyond 32 bits are left out.
+    """
+    found = {}
+    for node in graph.nodes:
+        x, out = graph.values[node.inputs[0]], graph.values[node.outputs[0]]
+        if node.op not in _WEIGHTED or x.is_float or out.is_float or not _shrinks(graph, node):
+            continue
+        low, high = channel_sums(graph, node)
+        parts = accumulation(Site(graph, node, profile))
+        if parts is None or signed_bits(min(low), max(high)) > 32:
+            continue
+        ends = [
+            parts.codes(np.broadcast_to(end.astype(np.int64), out.shape).copy())
+            for end in (low, high)
+        ]
+        found[node.name] = (ends[0] == ends[1]).reshape(-1, len(low))[0]
+    return found
+
+
+def _shrinks(graph: Graph, node: Node) -> bool:
+    """Whether no scale ratio of a layer reaches 1, so that no accumulator is shifted left."""
+    x, weights, out = (
+        graph.values[name].quant for name in (node.inputs[0], node.inputs[1], node.outputs[0])
+    )
+    if x is None or weights is None or out is None:
+        return False
+    return max(x.scale) * max(weights.scale) < 0.99 * min(out.scale)
 
 
 class _Bench:

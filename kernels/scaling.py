@@ -276,10 +276,6 @@ def scale_ratio(site: Site, a: float, b: float, out: float, gain: float = 1.0) -
     if product is ScaleProduct.FLOAT32_IF_UNSIGNED:
         unsigned = not site.integer(site.operand(0)).signed
         product = ScaleProduct.FLOAT32 if unsigned else ScaleProduct.FLOAT64
-    if product is ScaleProduct.FLOAT32_IF_PER_TENSOR:
-        weights = site.operand(1).quant
-        single = weights is not None and weights.is_per_tensor
-        product = ScaleProduct.FLOAT32 if single else ScaleProduct.FLOAT64
     if product is ScaleProduct.FLOAT64:
         return a * b * gain / out
     exact = float32_product(a, b) * gain

@@ -10,8 +10,8 @@ from .terminal import Column, fitting
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from hwsim.attribution import Attribution
-    from hwsim.identification import Identification
+    from hwsim.error_shares import Attribution
+    from hwsim.verdicts import Identification
 
 _NAME_WIDTH = 24
 
@@ -31,20 +31,34 @@ def validation_table(result: Validation, title: str) -> "RenderableType":
 
 
 def identification_table(result: "Identification", title: str) -> "RenderableType":
-    """Return a line per operator: recorded elements that each profile does not reproduce.
-
-    "–" is a refusal; the last column counts arithmetics that are not provably the same.
-    """
-    rows = result.rows
+    """Return a line per profile: how many operators and elements fit, and where it first fails."""
+    verdicts = {
+        name: [(row, v) for row in result.rows for v in row.verdicts if v.profile == name]
+        for name in result.profiles
+    }
+    wrong = {
+        name: [(row, v) for row, v in pairs if not v.consistent] for name, pairs in verdicts.items()
+    }
+    total = len(result.rows)
     columns = [
-        Column("operator", [row.operator for row in rows], 1, numeric=False),
-        Column("elements", [f"{row.elements:,}" for row in rows], 2),
+        Column("operators", [f"{total - len(wrong[name])}/{total}" for name in verdicts]),
+        Column("refused", [str(sum(bool(v.refused) for _, v in wrong[n])) for n in verdicts], 1),
+        Column(
+            "differing",
+            [f"{sum(v.differing or 0 for _, v in wrong[name]):,}" for name in verdicts],
+        ),
+        Column(
+            "first contradiction",
+            [
+                f"{last_part(wrong[name][0][0].node)} ({wrong[name][0][0].operator})"
+                if wrong[name]
+                else ""
+                for name in verdicts
+            ],
+            numeric=False,
+        ),
     ]
-    for profile in result.profiles:
-        verdicts = [next(v for v in row.verdicts if v.profile == profile) for row in rows]
-        columns.append(Column(profile, [_count(verdict.differing) for verdict in verdicts]))
-    columns.append(Column("arithmetics", [str(len(row.same)) for row in rows], 3))
-    return fitting(title, [last_part(row.node) for row in rows], columns, heading="node")
+    return fitting(title, list(verdicts), columns, heading="profile")
 
 
 def attribution_table(result: "Attribution", title: str) -> "RenderableType":

@@ -964,6 +964,11 @@ GENERATORS: dict[str, Callable[[Draw], Case]] = {
 }
 
 
+# Tables whose entries can hang on the last bit of libm's expf or erfcf: glibc 2.36's erfcf is not
+# the nearest float32 for 19 % of arguments, its expf for 0.09 %; LiteRT calls the host's.
+HOST_LIBM = frozenset({"EXP_INT16", "GELU_INT16"})
+
+
 def generate(operator: str, seed: int) -> Case:
     """Return the case of that seed; `operator` is a key of `GENERATORS`."""
     return GENERATORS[operator](Draw([seed, *operator.encode()]))

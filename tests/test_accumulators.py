@@ -22,6 +22,7 @@ from hwsim.formats.tflite import read_tflite
 from hwsim.graph import Graph, Node, Value
 from hwsim.intermediates import intermediate_bounds
 from hwsim.kernels.lower_narrow import EXACT, Accumulation, Register, accumulation
+from hwsim.kernels.observe import constant_outputs
 from hwsim.kernels.plan import execute
 from hwsim.kernels.scaling import Site
 from hwsim.ops import Op
@@ -373,16 +374,51 @@ def test_widths_of_published_networks(name: str) -> None:
 
 
 def test_constant_channels_of_vww() -> None:
-    """973 channels have huge biases; 971 of them, in nine layers, have no weight but 0."""
+    """973 channels have huge biases; 971 of them, in nine layers, have no weight but 0.
+
+    A tenth layer, depthwise, has weights that are too small to change a code.
+    """
     graph = hwsim.load(model_file("mlperf_tiny/vww_96_int8.tflite", "1 network has no widths"))
     report = hwsim.accumulators(graph)
     found = [layer.constant for layer in report.layers if layer.constant is not None]
-    assert sum(row.channels for row in found) == 971 and len(found) == 9
-    assert max(row.channels for row in found) == 234
-    assert {row.bias_high for row in found if row.bias_high > 0} == {2**30, 2**30 + 128}
+    assert sum(row.weightless for row in found) == 971 and len(found) == 10
+    assert max(row.weightless for row in found) == 234
+    highest = {row.bias_high for row in found if row.weightless and row.bias_high > 0}
+    assert highest == {2**30, 2**30 + 128}
     assert min(row.real_low for row in found) == pytest.approx(-0.90, abs=0.005)
     assert max(row.bits for row in found) == 21
     assert report.bits == 32 and report.observed_bits is None
+
+
+@pytest.mark.parametrize("operator", ["CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"])
+def test_constant_channels_make_one_code(operator: str) -> None:
+    """A layer of generated weights, some channels without any, some with an enormous bias."""
+    checked = 0
+    for seed in range(30):
+        graph, _ = loaded(operator, seed)
+        node = graph.nodes[0]
+        if len(node.inputs) < 3 or not node.inputs[2]:
+            continue
+        weights, bias = (graph.values[name] for name in node.inputs[1:3])
+        assert weights.quant is not None and weights.data is not None and bias.data is not None
+        data, shifts = weights.data.copy(), bias.data.copy()
+        zero = weights.quant.zero_point[0]
+        data[(..., 0) if operator == "DEPTHWISE_CONV_2D" else 0] = zero
+        shifts[-1] = (1 << 24) * (1 if seed % 2 else -1)
+        values = dict(graph.values)
+        values[weights.name] = replace(weights, data=data)
+        values[bias.name] = replace(bias, data=shifts)
+        changed = replace(graph, values=values, origin=None)
+        constant = constant_outputs(changed, TFLITE)
+        if not constant:  # a scale ratio of 1 or more: nothing is claimed
+            continue
+        (found,) = constant.values()
+        feed = extremes(changed, 6, seed)
+        (made,) = hwsim.run(changed, feed).values()
+        rows = made.reshape(-1, made.shape[-1])
+        assert (rows[:, found] == rows[0, found]).all()
+        checked += int(found.sum())
+    assert checked > 10
 
 
 # The report against the oracle.

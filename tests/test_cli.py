@@ -98,6 +98,16 @@ def test_info_counts_macs(hwsim: Call) -> None:
     assert shown["macs"] == stem + block1 + block2 + block3 + 640
 
 
+def test_info_says_what_an_approximation_cannot_do(digits: Path, hwsim: Call) -> None:
+    words = ("info", str(networks.path("digits_vit")), "--profile", "ivit", "--data", str(digits))
+    forms = json.loads(hwsim(*words, "--json").stdout)["approximations"]
+    found = {form["operator"]: form for form in forms}
+    assert set(found) == {"layer_norm", "softmax", "gelu"}
+    assert any("has not converged" in warning for warning in found["layer_norm"]["warnings"])
+    assert found["gelu"]["bits"] > 32 > found["softmax"]["bits"]
+    assert "ShiftGELU is off by up to" in hwsim(*words).stdout
+
+
 def test_run_counts_correct_answers(digits: Path, hwsim: Call) -> None:
     shown = json.loads(hwsim("run", CNN, str(digits), "--profile", "float", "--json").stdout)
     assert (shown["total"], shown["outputs"]["logits"]["shape"]) == (64, [64, 10])

@@ -1,12 +1,16 @@
 """A torch module becomes a float graph, and an integer one, without leaving Python."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
 import hwsim
+from hwsim.attributes import SoftmaxAttrs
 from hwsim.errors import FormatError
+from hwsim.fuse import fuse
 
 
 class Encoder(nn.Module):
@@ -100,3 +104,65 @@ def test_what_cannot_be_exported_is_one_sentence() -> None:
 
     with pytest.raises(FormatError, match="^module must be exportable to ONNX; "):
         hwsim.from_torch(Sorts(), torch.randn(1, 3, 3))
+
+
+@pytest.mark.parametrize("options", [{}, {"eps": 1e-3}, {"elementwise_affine": False}])
+def test_rms_norm_is_one_operator(options: Any) -> None:
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.RMSNorm(6, **options), nn.Linear(6, 3), nn.SiLU())
+    if module[0].weight is not None:
+        nn.init.normal_(module[0].weight)
+    x = torch.randn(4, 5, 6)
+    graph = hwsim.from_torch(module, x[:1])
+    assert [node.op.value for node in fuse(graph).nodes] == ["rms_norm", "fully_connected", "silu"]
+    (made,) = hwsim.run(graph, x.numpy(), profile="float").values()
+    (fused,) = hwsim.run(fuse(graph), x.numpy(), profile="float").values()
+    with torch.no_grad():
+        expected = module(x).numpy()
+    for found in (made, fused):
+        assert np.abs(found - expected).max() < 1e-5 * np.abs(expected).max()
+    integer = hwsim.quantize(graph, hwsim.calibrate(graph, x.numpy()), 8)
+    assert not any(value.is_float for value in integer.values.values())
+
+
+def test_rms_norm_of_several_axes_is_refused() -> None:
+    with pytest.raises(FormatError, match="RMSNorm must be over the last axis alone"):
+        hwsim.from_torch(nn.RMSNorm((5, 6)), torch.randn(1, 5, 6))
+
+
+def test_a_torch_layer_with_a_causal_mask_runs_in_integers() -> None:
+    class Decoder(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.words = nn.Embedding(9, 16)
+            self.layer = nn.TransformerEncoderLayer(
+                16, 2, 32, dropout=0.0, activation="gelu", batch_first=True
+            )
+            self.register_buffer("mask", nn.Transformer.generate_square_subsequent_mask(6))
+
+        def forward(self, words: torch.Tensor) -> torch.Tensor:
+            made: torch.Tensor = self.layer(self.words(words), src_mask=self.mask)
+            return made
+
+    torch.manual_seed(0)
+    module = Decoder()
+    words = torch.randint(0, 9, (32, 6))
+    graph = hwsim.from_torch(module, words[:1])
+    (softmax,) = (node for node in fuse(graph).nodes if node.op.value == "softmax")
+    assert softmax.attrs == SoftmaxAttrs(causal=True)
+    (made,) = hwsim.run(graph, words.numpy(), profile="float").values()
+    with torch.no_grad():
+        expected = module.eval()(words).numpy()
+    assert np.abs(made - expected).max() < 1e-5 * np.abs(expected).max()
+    for profile in ("hawq", "ibert", "ivit", "qaof"):
+        ranges = hwsim.calibrate(graph, words.numpy())
+        integer = hwsim.quantize(graph, ranges, 8, profile=profile)
+        one = next(iter(hwsim.run(integer, words.numpy(), threads=2).values()))
+        apart = [
+            next(iter(hwsim.run(integer, words[i : i + 1].numpy()).values())) for i in range(7)
+        ]
+        assert np.array_equal(one[:7], np.concatenate(apart))
+        later = words.numpy().copy()
+        later[:, 3:] = (later[:, 3:] + 1) % 9  # what comes later changes nothing before
+        other = next(iter(hwsim.run(integer, later).values()))
+        assert np.array_equal(one[:, :3], other[:, :3]) and not np.array_equal(one, other)

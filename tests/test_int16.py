@@ -7,7 +7,8 @@ import pytest
 
 from tests.litert import LiteRT, available
 from tests.selfcheck_cases import WIDE_SCALES, Tally, judge, wide_sweep
-from tests.strategies import Draw, softmax_16
+from tests.strategies import Draw, single, softmax_16
+from tests.tflite_writer import Tensor
 
 SWEEPS = [(operator, scale) for operator, scales in WIDE_SCALES.items() for scale in scales]
 SOFTMAX_CASES = 150
@@ -47,3 +48,17 @@ def test_float32_softmax_tables_are_others() -> None:
     )
     assert np.array_equal(double[0], single[0])
     assert np.flatnonzero(double[1] != single[1]).tolist() == [160, 294]
+
+
+@pytest.mark.parametrize("operator", ["ADD", "SUB", "MUL"])
+def test_a_million_pairs_equal_litert(litert: LiteRT, operator: str) -> None:
+    """One bit of the common scale more or less shows in few of them."""
+    shape = (1 << 10, 1 << 10)
+    rng = np.random.default_rng(7)
+    feed = {name: rng.integers(-32768, 32768, shape).astype(np.int16) for name in "ab"}
+    a, b = Tensor("a", shape, "int16", (1e-3,)), Tensor("b", shape, "int16", (7.3e-4,))
+    out = Tensor("out", shape, "int16", (2.1e-3 if operator != "MUL" else 0.02,))
+    tally = Tally(operator)
+    judge(litert, tally, single(operator, [a, b], [out], feed))
+    assert (tally.run, tally.wrong, tally.note) == (1, 0, "")
+    assert tally.elements == 1 << 20

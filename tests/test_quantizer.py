@@ -267,7 +267,7 @@ def unquantizable() -> Mapping[str, tuple[Graph, str]]:
         "conv_2d, depthwise_conv_2d, fully_connected, matmul, add, sub, mul, average_pool_2d, "
         "max_pool_2d, mean, softmax, layer_norm, rms_norm, relu, relu6, relu_n1_to_1, clip, "
         "leaky_relu, logistic, tanh, hard_swish, gelu, silu, reshape, transpose, pad, "
-        "concatenation, strided_slice, split"
+        "concatenation, strided_slice, split, gather"
     )
     m = Maker(0)
     erf = m.done(m.node(Op.ERF, [m.input(1, 4)], name="e"))

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from hwsim.attributes import LstmAttrs, SvdfAttrs
+from hwsim.batch import with_batch
 from hwsim.errors import GraphError
 from hwsim.graph import Graph, Node, Value
 from hwsim.kernels.plan import execute, lower
 from hwsim.ops import Op
 from hwsim.partition import workload
-from hwsim.profile import NumericProfile
 from hwsim.profiles import PROFILES
 from hwsim.quant import FLOAT32, DType, IntType, QuantParams
 from hwsim.selfcheck.cmsis_cases import with_given_multipliers
@@ -176,6 +176,19 @@ def test_constant_states_serve_any_batch() -> None:
     assert np.array_equal(together, np.concatenate(alone))
 
 
+def test_constant_states_are_repeated_for_a_batch() -> None:
+    graph = Lstm(5, 8, batch=1).graph(constant_states=True)
+    larger = with_batch(graph, 4)
+    assert larger is not None
+    (node,) = larger.nodes
+    for slot in (9, 10):
+        old, new = graph.values[graph.nodes[0].inputs[slot]], larger.values[node.inputs[slot]]
+        assert old.data is not None and new.data is not None
+        assert np.array_equal(new.data, np.repeat(old.data, 4, axis=0))
+    # Entries that start from different states cannot be told apart in a larger batch.
+    assert with_batch(Lstm(5, 8, batch=2).graph(constant_states=True), 4) is None
+
+
 def test_lstm_bound_covers_both_products() -> None:
     case = Lstm(1, 8)
     (bound,) = accumulator_bounds(case.graph())
@@ -256,24 +269,6 @@ def test_svdf_equals_its_oracle(seed: int, bits: int, rank: int) -> None:
     assert made["y"].tolist() == y
     assert made["next"].tolist() == state
     assert len(set(made["y"].ravel().tolist())) > 1
-
-
-@pytest.mark.parametrize("name", ["cmsis_nn", "cmsis_single"])
-def test_rules_of_tflite_micro(name: str) -> None:
-    """The precision in which TFLite Micro forms a multiplier is part of the profile."""
-    profile: NumericProfile = PROFILES[name]
-    products = {
-        op: profile.rule(op, 8).product.value
-        for op in (Op.CONV_2D, Op.FULLY_CONNECTED, Op.MATMUL, Op.LSTM, Op.SVDF, Op.MUL)
-    }
-    assert products == {
-        Op.CONV_2D: "float64",
-        Op.FULLY_CONNECTED: "float32_if_per_tensor",
-        Op.MATMUL: "float32",
-        Op.LSTM: "float32",
-        Op.SVDF: "float32_ratio",
-        Op.MUL: "float64",
-    }
 
 
 def test_work_counts_every_product() -> None:

@@ -13,17 +13,18 @@ from hwsim.formats.tflite import read_tflite
 from hwsim.kernels.plan import execute
 from hwsim.profiles import PROFILES
 from tests.litert import LiteRT
+from tests.oracle.arith import mbqm_double, quantize_multiplier
 from tests.tflite_writer import Model, Operator, Tensor
 
 SEEDS = 40
 FEEDS = 3
 
 
-def micro() -> LiteRT:
-    for module in ("tflite_micro", "ai_edge_litert"):
+def runtime(kernels: str = "micro") -> LiteRT:
+    for module in ("ai_edge_litert", *(("tflite_micro",) if kernels == "micro" else ())):
         if find_spec(module) is None:
             pytest.skip(f"{module} is missing: {SEEDS} recurrent models are not compared")
-    return LiteRT(kernels="micro")
+    return LiteRT(kernels=kernels)
 
 
 def tensor(name: str, codes: np.ndarray | tuple[int, ...], dtype: str, scale: float, zero: int = 0,
@@ -70,8 +71,8 @@ def lstm_model(seed: int, *, time_major: bool = False, **options: Any) -> Model:
     return Model(tuple(tensors), (operator,), ("x",), ("y",))
 
 
-def svdf_model(seed: int) -> Model:
-    """Return an SVDF with an int8 or int16 state."""
+def svdf_model(seed: int, activation: str = "") -> Model:
+    """Return an SVDF with an int8 (seed even) or int16 state."""
     rng = np.random.default_rng(seed)
     state = ("int8", "int16")[seed % 2]
     batch, inputs, units, memory = (int(n) for n in rng.integers(1, 6, 4))
@@ -92,7 +93,10 @@ def svdf_model(seed: int) -> Model:
         tensor("state", (batch, features * memory), state, s_scale, variable=True),
         tensor("y", (batch, units), "int8", out_scale, z_out),
     )
-    operator = Operator("SVDF", ("x", "feature", "time", "bias", "state"), ("y",), {"rank": rank})
+    # TFLite Micro's integer kernel does not look at the activation.
+    activation = activation or ("NONE", "RELU")[seed // 2 % 2]
+    options = {"rank": rank, "fusedActivationFunction": activation}
+    operator = Operator("SVDF", ("x", "feature", "time", "bias", "state"), ("y",), options)
     return Model(tensors, (operator,), ("x",), ("y",))
 
 
@@ -118,7 +122,7 @@ def compare(oracle: LiteRT, model: Model, seed: int, profile: str) -> tuple[int,
 @pytest.mark.parametrize("profile", ["cmsis_nn", "tflm"])
 @pytest.mark.parametrize("kind", ["lstm", "lstm in time-major order", "svdf"])
 def test_engine_equals_tflite_micro(kind: str, profile: str) -> None:
-    with micro() as oracle:
+    with runtime() as oracle:
         total, codes = 0, set()
         for seed in range(SEEDS):
             if kind == "svdf":
@@ -132,9 +136,95 @@ def test_engine_equals_tflite_micro(kind: str, profile: str) -> None:
     assert len(codes) > 100
 
 
+def test_svdf_equals_litert_reference() -> None:
+    """LiteRT takes activation RELU alone, which it does not apply, and int16 states."""
+    with runtime("reference") as oracle:
+        done = [
+            compare(oracle, svdf_model(seed, "RELU"), seed, "tflite_ref")[0]
+            for seed in range(1, 2 * SEEDS, 2)
+        ]
+    assert sum(done) > 500
+
+
+def test_an_int8_state_has_no_rule_in_litert() -> None:
+    pytest.importorskip("ai_edge_litert")
+    graph = read_tflite(svdf_model(2).to_bytes(), Path("m.tflite"))
+    with pytest.raises(HwsimError, match=r"state must be int16"):
+        execute(graph, PROFILES["tflite_ref"], {"x": np.zeros(graph.inputs[0].shape, np.int8)})
+
+
+@pytest.mark.parametrize(
+    ("against", "profile"), [("litert_ref", "tflite_ref"), ("tflite_micro", "tflm")]
+)
+def test_every_sample_starts_from_zero(tmp_path: Path, against: str, profile: str) -> None:
+    with runtime("reference" if against == "litert_ref" else "micro"):
+        pass  # skips where it is missing
+    path = tmp_path / "svdf.tflite"
+    path.write_bytes(svdf_model(7, "RELU").to_bytes())
+    graph = hwsim.load(path)
+    shape = (4 * graph.inputs[0].shape[0], *graph.inputs[0].shape[1:])
+    codes = np.random.default_rng(0).integers(-128, 128, shape, np.int8)
+    result = hwsim.validate(graph, codes, against, profile=profile)
+    assert result.elements == 4 * graph.outputs[0].elements
+    assert result.differing == 0
+
+
+def near_ties(scales: tuple[float, float, float]) -> tuple[np.ndarray, list[np.ndarray]]:
+    """Return accumulators whose codes tell the precision of their multiplier, and the codes."""
+    a, b, out = scales
+    single = float(np.float32(a) * np.float32(b))
+    reals = (a * b / out, single / out, float(np.float32(single) / np.float32(out)))
+    multipliers = [quantize_multiplier(real) for real in reals]
+    found, codes = [], []
+    for code in range(-120, 120):
+        tie = int((code + 0.5) / reals[0])
+        for acc in range(tie - 100, tie + 100):
+            made = [mbqm_double(acc, *multiplier) for multiplier in multipliers]
+            if len(set(made)) > 1:
+                found.append(acc)
+                codes.append(made)
+    return np.array(found, np.int32), list(np.array(codes).T)
+
+
+@pytest.mark.parametrize(
+    ("kernels", "profile", "right"), [("micro", "cmsis_nn", 0), ("reference", "tflite_ref", 2)]
+)
+@pytest.mark.parametrize("seed", range(3))
+def test_precision_of_a_multiplier(seed: int, kernels: str, profile: str, right: int) -> None:
+    """A bias near a tie shows in which precision s_state * s_time / s_out is formed.
+
+    TFLite Micro: float64 throughout; LiteRT: float32 throughout.
+    """
+    rng = np.random.default_rng(seed)
+    state, time = (float(np.float32(s)) for s in rng.uniform(0.001, 0.02, 2))
+    out = float(np.float32(state * time * 2.0**22 * rng.uniform(0.9, 1.4)))
+    bias, expected = near_ties((state, time, out))
+    count = bias.size
+    tensors = (
+        tensor("x", (1, 1), "int8", 0.01),
+        tensor("feature", np.ones((count, 1)), "int8", 0.01),
+        tensor("time", np.ones((count, 1)), "int16", time),
+        tensor("bias", bias, "int32", state * time),
+        tensor("state", (1, count), "int16", state, variable=True),
+        tensor("y", (1, count), "int8", out),
+    )
+    options = {"rank": 1, "fusedActivationFunction": "RELU"}
+    operator = Operator("SVDF", ("x", "feature", "time", "bias", "state"), ("y",), options)
+    model = Model(tensors, (operator,), ("x",), ("y",)).to_bytes()
+    feed = {"x": np.zeros((1, 1), np.int8)}
+    with runtime(kernels) as oracle:
+        (theirs,) = oracle.run(model, [feed])
+    ours = execute(read_tflite(model, Path("m.tflite")), PROFILES[profile], feed)["y"]
+    assert count > 100
+    assert np.array_equal(ours, theirs["y"])
+    wrong = [int(np.count_nonzero(codes != theirs["y"].ravel())) for codes in expected]
+    assert wrong[right] == 0
+    assert sum(wrong) > 0
+
+
 def test_single_rounding_is_seen() -> None:
     """The comparison can fail: the other build of CMSIS-NN is another arithmetic."""
-    with micro() as oracle, pytest.raises(AssertionError):
+    with runtime() as oracle, pytest.raises(AssertionError):
         for seed in range(SEEDS):
             compare(oracle, lstm_model(seed), seed, "cmsis_single")
 

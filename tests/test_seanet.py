@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from hwsim.archives import read_arrays
 from hwsim.errors import InputError
 from hwsim.selfcheck.check import Check, Places
-from hwsim.selfcheck.seanet import seanet
+from hwsim.selfcheck.seanet import outputs, seanet
 from tests.shared import vector_file
 
 LOSS = "76 int16 models and 125,120 golden elements are not compared"
@@ -34,6 +35,14 @@ def test_every_golden_element_is_equal(vectors: Path) -> None:
     assert sum(check.run for check in found) == len(cases) >= 76
     elements = sum(case["golden_elements"] for case in cases.values())
     assert sum(check.elements for check in found) == elements >= 125_120
+
+
+def test_the_profile_of_tflite_micro_gives_them_too(vectors: Path) -> None:
+    cases = json.loads((vectors / "seanet" / "cases.json").read_text("utf-8"))
+    arrays = read_arrays(vectors / "seanet" / "seanet.npz")
+    for name, case in cases.items():
+        made, golden = outputs(name, len(case["graph_inputs"]), arrays, "tflm")
+        assert np.array_equal(made, golden), name
 
 
 def test_a_wrong_element_is_counted(vectors: Path, tmp_path: Path) -> None:

@@ -1,6 +1,8 @@
 """The profiles tosa and tosa_single scale as TOSA's apply_scale_32 says."""
 
 import random
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +12,9 @@ from hwsim.kernels.scaling import pack_scaling
 from hwsim.multiplier import Multiplier
 from hwsim.ops import Op
 from hwsim.profiles import PROFILES
+from hwsim.selfcheck.check import Places
+from hwsim.selfcheck.tosa import compare, tosa
+from tests.shared import model_file
 
 INT32_MIN, INT32_MAX = -(2**31), 2**31 - 1
 ROUNDS = 40_000
@@ -79,3 +84,23 @@ def test_operators_without_a_definition_have_no_row(name: str) -> None:
     undefined = {Op.SOFTMAX, Op.MEAN, Op.LAYER_NORM, Op.LEAKY_RELU, Op.LSTM, Op.SVDF, Op.RSQRT}
     assert not known & undefined
     assert {Op.CONV_2D, Op.FULLY_CONNECTED, Op.ADD, Op.AVERAGE_POOL_2D, Op.TANH} <= known
+
+
+def test_networks_are_skipped_where_a_tool_is_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    rows = list(tosa(Places(tmp_path, tmp_path, tmp_path), lambda text: None))
+    assert [row.skipped for row in rows] == [1, 1, 1, 1]
+    assert {row.note for row in rows} == {
+        "needs tosa-converter-for-tflite on PATH (pip install tosa-tools tosa-converter-for-tflite)"
+    }
+
+
+@pytest.mark.skipif(
+    shutil.which("tosa-opt") is None, reason="tosa-opt is not on PATH: 1 network is not compared"
+)
+def test_a_network_equals_the_reference_model() -> None:
+    pytest.importorskip("ai_edge_litert")
+    path = model_file("mlperf_tiny/kws_ref_model.tflite", "1 network is not compared")
+    assert compare(path) == (0, 288_560)

@@ -23,11 +23,12 @@ from hwsim.errors import (
     UnsupportedOperatorError,
     shown,
 )
-from hwsim.formats.onnx_builder import Builder
+from hwsim.formats.onnx_builder import Builder, Facet
 from hwsim.formats.onnx_codes import COUNTS
 from hwsim.formats.onnx_fold import FOLDABLE, MAX_FOLDED, constant_of, fold
 from hwsim.formats.onnx_ops import READERS
 from hwsim.formats.onnx_qdq import Folded, fold_qdq
+from hwsim.formats.onnx_qonnx import DOMAINS, read_quantizer
 from hwsim.formats.onnx_quantized import BETWEEN, QUANTIZED
 from hwsim.formats.onnx_schema import (
     CODES,
@@ -58,10 +59,11 @@ _INPUT_TYPES: Mapping[int, DType] = MappingProxyType(
 _GLUE = ("Constant", "Identity", "Dropout", "Cast", *sorted(FOLDABLE))
 
 
-def read_onnx(data: bytes, path: Path) -> Graph:
+def read_onnx(data: bytes, path: Path, facet: Facet = Facet.REALS) -> Graph:
     """Return the graph of an `.onnx` file, for batch 1 where the batch is symbolic.
 
-    Graph inputs and outputs keep the file's names and axis order; inside, images are NHWC.
+    Graph inputs and outputs keep the file's names and axis order; inside, images are NHWC. QONNX
+    quantizers of constants become their `facet`, those of computed tensors FAKE_QUANT.
 
     Raises:
         FormatError: If the bytes are no ONNX model, or a constant is broken.
@@ -75,7 +77,7 @@ def read_onnx(data: bytes, path: Path) -> Graph:
             f"{path.name}: opset must be in [{OLDEST_OPSET}, {NEWEST_OPSET}], not {opset}"
         )
     folded = fold_qdq(model.graph, opset)
-    builder = Builder(opset, max(MAX_FOLDED, len(data)))
+    builder = Builder(opset, max(MAX_FOLDED, len(data)), facet=facet)
     try:
         inputs = _read_border(builder, model.graph)
     except HwsimError as error:
@@ -176,7 +178,8 @@ def _parse(data: bytes, path: Path) -> onnx.ModelProto:
 def _initializer(initializer: onnx.TensorProto) -> NDArray[Any]:
     what = f"initializer {shown(initializer.name)!r}"
     array = array_of(initializer, what)
-    if array.dtype.kind == "f" and not np.isfinite(array).all():
+    # Masks hold -inf; whatever else reads one refuses it.
+    if array.dtype.kind == "f" and not (np.isfinite(array) | np.isneginf(array)).all():
         raise FormatError(f"{what} must be finite, not NaN or infinite")
     return array
 
@@ -203,6 +206,13 @@ def _input(info: onnx.ValueInfoProto) -> Value:
 
 
 def _read_node(builder: Builder, node: onnx.NodeProto) -> None:
+    if node.domain in DOMAINS:
+        for name in filter(None, node.output):
+            builder.check_name(name)
+        read_quantizer(
+            builder, node, [builder.resolve(name) if name else "" for name in node.input]
+        )
+        return
     domain = "" if node.domain == "ai.onnx" else node.domain
     reader = QUANTIZED.get((domain, node.op_type)) or (
         None if domain else READERS.get(node.op_type)

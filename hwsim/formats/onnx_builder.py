@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from enum import Enum
 from typing import Any
 
 import numpy as np
@@ -44,6 +45,25 @@ class Kind:
 REALS = Kind(FLOAT32)
 
 
+class Facet(Enum):
+    """What a constant behind a QONNX quantizer is read as.
+
+    Each facet is an array of the constant's shape, so that readers which transpose and pack
+    constants do the same to all of them: reading a file once per facet gives the codes, scales
+    and types of every packed operand without a word about them in the readers.
+
+    * REALS: what the codes stand for, as QONNX computes it.
+    * CODES: codes minus zero point.
+    * SCALES: the scale of each.
+    * TYPES: the declared type of each, as `type_number` writes it.
+    """
+
+    REALS = "reals"
+    CODES = "codes"
+    SCALES = "scales"
+    TYPES = "types"
+
+
 @dataclass
 class Builder:
     """What has been read so far.
@@ -58,6 +78,7 @@ class Builder:
         narrow: Types of constants that are narrower than their storage.
         dequantized: The codes behind a computed tensor of reals.
         quantized: Whether an operator on codes was read.
+        facet: What constants behind a QONNX quantizer are read as.
     """
 
     opset: int
@@ -69,6 +90,7 @@ class Builder:
     narrow: dict[str, IntType] = field(default_factory=dict)
     dequantized: dict[str, str] = field(default_factory=dict)
     quantized: bool = False
+    facet: Facet = Facet.REALS
 
     def resolve(self, name: str) -> str:
         """Return the tensor that a name stands for."""

@@ -11,7 +11,7 @@ from types import MappingProxyType
 
 import numpy as np
 
-from hwsim.attributes import LstmAttrs, Shape, SvdfAttrs, TransposeAttrs
+from hwsim.attributes import Activation, LstmAttrs, Shape, SvdfAttrs, TransposeAttrs
 from hwsim.errors import FormatError
 from hwsim.formats.tflite_ops import Made, Operator, Reader
 from hwsim.graph import Node, Value
@@ -77,7 +77,9 @@ def _svdf(operator: Operator) -> Made:
     state = _zero_state(operator, 4, (x.shape[0], *time.shape))
     after = _next(out, state, "state")
     bias = (operator.value(3, "bias").name,) if _present(operator, 3) else ()
-    attrs = SvdfAttrs(operator.option(0, "int32", 0), operator.activation(1))
+    # Integer kernels clamp to the output's codes alone, whatever activation the file names.
+    activation = operator.activation(1) if x.quant is None else Activation.NONE
+    attrs = SvdfAttrs(operator.option(0, "int32", 0), activation)
     inputs = (x.name, feature.name, time.name, state.name, *bias)
     return [Node(out.name, Op.SVDF, inputs, (out.name, after.name), attrs)], [state, after]
 

@@ -2,12 +2,21 @@
 
 from dataclasses import replace
 
+from hwsim.graph import Graph, Node
 from hwsim.ops import Op
-from hwsim.profile import Method, NumericProfile, OperatorRule, Requant, ScaleProduct
+from hwsim.profile import Condition, Method, NumericProfile, OperatorRule, Requant, ScaleProduct
 from hwsim.profiles.rows import CLAMPS, Rows, rows
-from hwsim.quant import Rounding
+from hwsim.quant import IntType, Rounding
 
 _CONVOLUTIONS = (Op.CONV_2D, Op.DEPTHWISE_CONV_2D, Op.TRANSPOSE_CONV)
+
+
+def _wide_state(graph: Graph, node: Node) -> bool:
+    return graph.values[node.inputs[3]].dtype == IntType(16)
+
+
+# On an int8 state LiteRT's kernel reads and writes beyond it.
+_WIDE_STATE = Condition("state must be int16", _wide_state)
 
 
 def _tflite_ref() -> Rows:
@@ -47,6 +56,7 @@ def _tflite_ref() -> Rows:
         | rows((Op.FULLY_CONNECTED,), replace(exact, accumulator_bits=48), 16)
         | rows((Op.ADD, Op.SUB), shifted_16, 16)
         | rows((Op.SQUARED_DIFFERENCE,), replace(shifted, left_shift=7))
+        | rows((Op.SVDF,), replace(float32_ratio, condition=_WIDE_STATE))
         | rows((Op.RSQRT,), OperatorRule(Requant.DOUBLE_ROUNDING, Method.NEWTON))
         | rows((Op.GELU, Op.EXP, Op.RSQRT), OperatorRule(Requant.NONE, Method.LUT_513_FLOAT32), 16)
         | rows((Op.SOFTMAX,), softmax_16, 16)

@@ -1,4 +1,4 @@
-"""TFLite Micro's reference kernels, int8."""
+"""TFLite Micro's reference kernels: int8, and int16 activations where they were measured."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -12,17 +12,24 @@ from hwsim.profile import (
     OperatorRule,
     Requant,
 )
-from hwsim.profiles.cmsis import CMSIS_NN
 from hwsim.profiles.litert import TFLITE_REF
 from hwsim.profiles.rows import Rows, chosen, rows
 from hwsim.quant import INT8, Rounding
 
 _AS_REFERENCE = (
     Op.CONV_2D, Op.DEPTHWISE_CONV_2D, Op.ADD, Op.SUB, Op.QUANTIZE, Op.CONCATENATION,
-    Op.AVERAGE_POOL_2D, Op.MAX_POOL_2D, Op.MEAN, Op.SOFTMAX, Op.HARD_SWISH,
+    Op.AVERAGE_POOL_2D, Op.MAX_POOL_2D, Op.MEAN, Op.SOFTMAX, Op.HARD_SWISH, Op.TRANSPOSE_CONV,
+    Op.SQUARED_DIFFERENCE, Op.RSQRT,
+)  # fmt: skip
+_AS_REFERENCE_16 = (
+    Op.CONV_2D, Op.DEPTHWISE_CONV_2D, Op.TRANSPOSE_CONV, Op.QUANTIZE, Op.AVERAGE_POOL_2D,
+    Op.MAX_POOL_2D, Op.MEAN, Op.CONCATENATION, Op.LEAKY_RELU,
 )  # fmt: skip
 # TFLite Micro quantizes uint8 and int8 codes into each other and moves them, but computes on int8.
 _ANY_CODES = (Op.QUANTIZE,)
+
+# int64 accumulators meet 16 bits of the multiplier and are rounded once.
+WIDE = OperatorRule(Requant.HALF_UP, multiplier_bits=15, right_shifts=(-7, 31), accumulator_bits=48)
 
 
 def _signed(graph: Graph, node: Node) -> bool:
@@ -38,6 +45,18 @@ def _limited(rule: OperatorRule, says: str, holds: Callable[[Graph, Node], bool]
     return replace(rule, condition=Condition(says, holds))
 
 
+def _wide_rows() -> Rows:
+    """Rows of int16 activations.
+
+    FULLY_CONNECTED rounds like a convolution; ADD and SUB never ask whether scales are powers.
+    """
+    reference = TFLITE_REF.rules
+    linear = rows((Op.FULLY_CONNECTED,), reference[Op.CONV_2D, 16], 16)
+    added = replace(reference[Op.ADD, 16], method=Method.SHIFTED)
+    linear |= rows((Op.ADD, Op.SUB), added, 16)
+    return linear | chosen(reference, _AS_REFERENCE_16, 16)
+
+
 def _rows() -> Rows:
     """Rows of LiteRT's reference, and those in which TFLite Micro parts from it."""
     double = OperatorRule(Requant.DOUBLE_ROUNDING)
@@ -51,13 +70,14 @@ def _rows() -> Rows:
     # RELU6 clamps codes and never rescales them.
     clamped = "input must be int8 with the parameters of the output"
     made[Op.RELU6, 8] = _limited(double, clamped, _unscaled)
-    return made | _recurrent()
+    return made | _wide_rows() | _recurrent()
 
 
 def _recurrent() -> Rows:
-    """Rows of LSTM and SVDF, equal to CMSIS-NN's; the gates' products are int16 MULs."""
-    return chosen(CMSIS_NN.rules, (Op.LSTM, Op.SVDF), 8) | chosen(
-        CMSIS_NN.rules, (Op.LSTM, Op.MUL), 16
+    """Rows of LSTM and SVDF; the products of an LSTM's gates are int16 MULs."""
+    double = OperatorRule(Requant.DOUBLE_ROUNDING)
+    return (
+        rows((Op.LSTM, Op.SVDF), double) | rows((Op.LSTM,), WIDE, 16) | rows((Op.MUL,), double, 16)
     )
 
 

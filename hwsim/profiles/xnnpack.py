@@ -2,9 +2,11 @@
 
 XNNPACK takes a node or leaves it by the node's own shapes, types and scales; each rule here has
 that condition, and what is left follows `otherwise`. Builtin convolutions and products by constant
-weights change their rounding with the shape, so nodes that XNNPACK leaves to those are refused.
-A uint8 DEPTHWISE_CONV_2D is taken where the file's `quantized_dimension` is 0, as converters
-write it; a graph does not keep that number of a per-tensor scale.
+weights change their rounding with the shape, builtin ADD, SUB, MUL and QUANTIZE with an element's
+place in a vector, so nodes that XNNPACK leaves to those are refused.
+Two things that XNNPACK looks at are not in a graph, and are taken to be as the specification and
+converters have them: zero points of per-channel weights are 0, and the `quantized_dimension` of
+per-tensor uint8 weights is 0. XNNPACK leaves a DEPTHWISE_CONV_2D of other weights.
 Sources: tensorflow/lite/delegates/xnnpack/xnnpack_delegate.cc and measurement.
 """
 
@@ -12,7 +14,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 
-from hwsim.attributes import LeakyReluAttrs, PoolAttrs
+from hwsim.attributes import LeakyReluAttrs, PoolAttrs, TransposeConvAttrs
 from hwsim.graph import Graph, Node, Value
 from hwsim.multiplier import float32_product, float32_quotient, quantize_multiplier
 from hwsim.ops import Op
@@ -26,13 +28,19 @@ from hwsim.profile import (
     ScaleProduct,
 )
 from hwsim.profiles.litert import TFLITE_REF
-from hwsim.profiles.rows import CLAMPS, Rows, chosen, rows
+from hwsim.profiles.rows import Rows, chosen, rows
 from hwsim.quant import IntType, Rounding
 
 # Operators whose builtin kernels were measured to equal the reference kernels.
 _BUILTIN = (
-    Op.MATMUL, Op.ADD, Op.SUB, Op.MUL, Op.LEAKY_RELU, Op.QUANTIZE, Op.CONCATENATION,
-    Op.AVERAGE_POOL_2D, Op.MAX_POOL_2D, Op.GELU, Op.HARD_SWISH, *CLAMPS,
+    Op.MATMUL, Op.LEAKY_RELU, Op.QUANTIZE, Op.CONCATENATION, Op.AVERAGE_POOL_2D,
+    Op.MAX_POOL_2D, Op.GELU, Op.HARD_SWISH, Op.RELU, Op.RELU6, Op.RELU_N1_TO_1, Op.EXP, Op.RSQRT,
+    Op.SQUARED_DIFFERENCE,
+)  # fmt: skip
+_BUILTIN_16 = (
+    Op.DEPTHWISE_CONV_2D, Op.TRANSPOSE_CONV, Op.MATMUL, Op.ADD, Op.SUB, Op.MUL, Op.GELU, Op.EXP,
+    Op.RSQRT, Op.SOFTMAX, Op.QUANTIZE, Op.LEAKY_RELU, Op.RELU, Op.RELU6, Op.AVERAGE_POOL_2D,
+    Op.MAX_POOL_2D, Op.MEAN, Op.CONCATENATION,
 )  # fmt: skip
 _MAX_AXES = 6
 _LEAST_NORMAL = 2.0**-126  # of float32
@@ -73,11 +81,23 @@ def _signed(value: Value) -> bool:
 def _weighted(graph: Graph, node: Node) -> bool:
     x, weights, out = _operands(graph, node)
     offset = _signed(weights) and any(_zero_points(weights))
-    return not offset and all(ratio < 256 for ratio in _product_ratios(x, weights, out))
+    return (
+        weights.dtype.bits == 8
+        and not offset
+        and all(ratio < 256 for ratio in _product_ratios(x, weights, out))
+    )
 
 
 def _biased(graph: Graph, node: Node) -> bool:
     return len(node.inputs) > 2 and bool(node.inputs[2]) and _weighted(graph, node)
+
+
+def _transposed(graph: Graph, node: Node) -> bool:
+    attrs = node.attrs
+    assert isinstance(attrs, TransposeConvAttrs)
+    kernel = graph.values[node.inputs[1]].shape[1:3]
+    within = all(stride <= size for stride, size in zip(attrs.stride, kernel, strict=True))
+    return within and _weighted(graph, node)
 
 
 def _matmul(graph: Graph, node: Node) -> bool:
@@ -117,14 +137,12 @@ def _quantize(graph: Graph, node: Node) -> bool:
 
 
 def _quantize_builtin(graph: Graph, node: Node) -> bool:
-    """Codes whose sign changes are rounded by their place in a vector where they shift right."""
+    """Tell whether nothing shifts right: the builtin kernel rounds that by place."""
     x, out = graph.values[node.inputs[0]], graph.values[node.outputs[0]]
     if x.is_float or out.dtype.bits > 8:
         return False
     ratios = [a / b for a in _scales(x) for b in _scales(out)]
-    return x.dtype == out.dtype or all(
-        quantize_multiplier(ratio).right_shift <= 0 for ratio in ratios
-    )
+    return all(quantize_multiplier(ratio).right_shift <= 0 for ratio in ratios)
 
 
 def _leaky_relu(graph: Graph, node: Node) -> bool:
@@ -148,8 +166,10 @@ def _rows() -> Rows:
         bounds=Bounds.SHIFTED_EVEN,
     )
     weighted = Condition(
-        "s_x * s_w / s_out must be below 256 and int8 weights have zero point 0", _weighted
+        "s_x * s_w / s_out must be below 256 and weights have 8 bits, int8 ones zero point 0",
+        _weighted,
     )
+    transposed = Condition(f"strides must be at most the kernel, {weighted}", _transposed)
     biased = Condition(f"a bias must be present, {weighted}", _biased)
     mean = OperatorRule(Requant.FLOAT32_SHIFTED, product=ScaleProduct.FLOAT32_RATIO)
     eighths = OperatorRule(
@@ -162,14 +182,16 @@ def _rows() -> Rows:
     requantized = replace(
         builtin[Op.QUANTIZE, 8],
         condition=Condition(
-            "codes must keep their sign, or s_in / s_out be at least 1/2", _quantize_builtin
+            "s_in / s_out must be at least 1/2, or at least 2**-8 for one type", _quantize_builtin
         ),
     )
     sums = OperatorRule(Requant.HALF_UP, Method.SINGLE_SHIFT, bounds=Bounds.SHIFTED_EVEN)
     return (
         builtin
+        | chosen(TFLITE_REF.rules, _BUILTIN_16, 16)
         | rows((Op.CONV_2D, Op.DEPTHWISE_CONV_2D), replace(float32, condition=biased))
         | rows((Op.FULLY_CONNECTED,), replace(float32, condition=weighted))
+        | rows((Op.TRANSPOSE_CONV,), replace(float32, condition=transposed))
         | rows(
             (Op.MATMUL,),
             replace(
@@ -182,7 +204,6 @@ def _rows() -> Rows:
             (op, 8): replace(
                 sums,
                 condition=Condition("s_in / s_out must be in [2**-10, 256)", _add),
-                otherwise=builtin[op, 8],
             )
             for op in (Op.ADD, Op.SUB)
         }
@@ -191,7 +212,6 @@ def _rows() -> Rows:
             replace(
                 float32,
                 condition=Condition("s_a * s_b / s_out must be in [2**-16, 256)", _mul),
-                otherwise=builtin[Op.MUL, 8],
             ),
         )
         | rows((Op.MEAN,), mean)

@@ -5,17 +5,23 @@ from types import MappingProxyType
 
 from hwsim.selfcheck.check import Area
 from hwsim.selfcheck.cmsis import cmsis_nn
+from hwsim.selfcheck.divergence import divergence
 from hwsim.selfcheck.generated import generated, sweeps
+from hwsim.selfcheck.networks import networks
 from hwsim.selfcheck.onnx_networks import onnx_networks
 from hwsim.selfcheck.onnx_nodes import onnx_nodes
 from hwsim.selfcheck.seanet import seanet
+from hwsim.selfcheck.tosa import tosa
 
 AREAS: Mapping[str, Area] = MappingProxyType(
     {
         "cmsis_nn": cmsis_nn,
         "seanet": seanet,
+        "tosa": tosa,
         "sweeps": sweeps,
         "generated": generated,
+        "networks": networks,
+        "divergence": divergence,
         "onnx_nodes": onnx_nodes,
         "onnx_networks": onnx_networks,
     }

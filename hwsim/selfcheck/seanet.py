@@ -62,7 +62,7 @@ def _check(
     note = ""
     for name in names:
         try:
-            made, golden = _outputs(name, len(cases[name]["graph_inputs"]), arrays)
+            made, golden = outputs(name, len(cases[name]["graph_inputs"]), arrays, _PROFILE)
         except HwsimError as error:
             skipped += 1
             note = note or str(error)
@@ -78,8 +78,8 @@ def _check(
     return Check(_AREA, operator, _PROFILE, _AGAINST, done, skipped, wrong, elements, note)
 
 
-def _outputs(
-    name: str, inputs: int, arrays: Mapping[str, NDArray[Any]]
+def outputs(
+    name: str, inputs: int, arrays: Mapping[str, NDArray[Any]], profile: str
 ) -> tuple[NDArray[Any], NDArray[Any]]:
     """Return what we compute for a case, and its golden output."""
     wanted = (f"{name}/model", f"{name}/golden", *(f"{name}/input{i}" for i in range(inputs)))
@@ -93,5 +93,5 @@ def _outputs(
             f"not {len(graph.input_names)} and {len(graph.output_names)}"
         )
     feed = dict(zip(graph.input_names, (arrays[key] for key in wanted[2:]), strict=True))
-    (made,) = run(graph, feed, profile=_PROFILE).values()
+    (made,) = run(graph, feed, profile=profile).values()
     return made, arrays[wanted[1]]

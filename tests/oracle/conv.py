@@ -124,6 +124,28 @@ def transpose_conv(
     unsigned: bool,
     accumulator_bits: int = 32,
 ) -> np.ndarray:
+    """Requantize what `scattered` returns, bias added."""
+    outputs = weights.shape[0]
+    z_w = weight_zero_point if unsigned else 0
+    acc = scattered(ifmap, weights, input_zero_point, z_w, stride, padding, size)
+    scaling = multipliers(input_scale, weight_scales, output_scale, outputs, unsigned)
+    result = np.zeros(acc.shape, np.int64)
+    for index in np.ndindex(*acc.shape):
+        total = acc[index] + (0 if bias is None else int(bias[index[3]]))
+        scaled = requantize(total, *scaling[index[3]], accumulator_bits)
+        result[index] = clamp(scaled + output_zero_point, low, high)
+    return result
+
+
+def scattered(
+    ifmap: np.ndarray,
+    weights: np.ndarray,
+    input_zero_point: int,
+    weight_zero_point: int,
+    stride: tuple[int, int],
+    padding: str,
+    size: tuple[int, int],
+) -> np.ndarray:
     """Scatter each pixel of `ifmap` (n,h,w,c) through `weights` (o,kh,kw,c), crop to `size`."""
     batch, height, width, depth = ifmap.shape
     outputs, kernel_h, kernel_w = weights.shape[:3]
@@ -132,18 +154,11 @@ def transpose_conv(
         windows = [-(-n // s) for n, s in zip(size, stride, strict=True)]
         top = padding_before(size[0], windows[0], kernel_h, stride[0], 1)
         left = padding_before(size[1], windows[1], kernel_w, stride[1], 1)
-    scaling = multipliers(input_scale, weight_scales, output_scale, outputs, unsigned)
-    z_w = weight_zero_point if unsigned else 0
     acc = np.zeros((batch, *size, outputs), object)
     for n, y, x, c in np.ndindex(batch, height, width, depth):
         code = int(ifmap[n, y, x, c]) - input_zero_point
         for i, j, o in np.ndindex(kernel_h, kernel_w, outputs):
             row, column = y * stride[0] - top + i, x * stride[1] - left + j
             if 0 <= row < size[0] and 0 <= column < size[1]:
-                acc[n, row, column, o] += code * (int(weights[o, i, j, c]) - z_w)
-    result = np.zeros(acc.shape, np.int64)
-    for index in np.ndindex(*acc.shape):
-        total = acc[index] + (0 if bias is None else int(bias[index[3]]))
-        scaled = requantize(total, *scaling[index[3]], accumulator_bits)
-        result[index] = clamp(scaled + output_zero_point, low, high)
-    return result
+                acc[n, row, column, o] += code * (int(weights[o, i, j, c]) - weight_zero_point)
+    return acc

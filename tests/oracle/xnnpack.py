@@ -11,7 +11,7 @@ import numpy as np
 
 from tests.oracle import graph
 from tests.oracle.arith import clamp, f32, f32_div, f32_mul, wrap32
-from tests.oracle.conv import output_size, padding_before
+from tests.oracle.conv import output_size, padding_before, scattered
 from tests.oracle.elementwise import per_code, per_pair
 from tests.oracle.graph import RANGES
 from tests.tflite_writer import Model, Operator, Tensor
@@ -109,6 +109,30 @@ def requantization_ratios(tensors: Sequence[Tensor], out: Tensor, channels: int)
     """Return s_in * s_w / s_out of every output channel, each step in float32."""
     scales = tensors[1].scale * (channels if len(tensors[1].scale) == 1 else 1)
     return [f32_div(f32_mul(tensors[0].scale[0], s), out.scale[0]) for s in scales]
+
+
+def transpose_conv(
+    operator: Operator,
+    ifmap: np.ndarray,
+    weights: np.ndarray,
+    bias: np.ndarray | None,
+    tensors: Sequence[Tensor],
+    out: Tensor,
+) -> np.ndarray:
+    """TRANSPOSE_CONV, its tensors given as (input, weights)."""
+    options = operator.options
+    stride = (options["strideH"], options["strideW"])
+    z_in, z_w = tensors[0].zero_point[0], tensors[1].zero_point[0]
+    size = (out.shape[1], out.shape[2])
+    sums = scattered(ifmap, weights, z_in, z_w, stride, options["padding"], size)
+    ratios = requantization_ratios(tensors, out, weights.shape[0])
+    low, high = activation_range(options.get("fusedActivationFunction", "NONE"), out)
+    result = np.zeros(sums.shape, np.int64)
+    for index in np.ndindex(*sums.shape):
+        total = sums[index] + (0 if bias is None else int(bias[index[3]]))
+        scaled = rq_f32(wrap32(total), ratios[index[3]])
+        result[index] = clamp(scaled + out.zero_point[0], low, high)
+    return result
 
 
 def fully_connected(
@@ -278,6 +302,10 @@ def evaluate(
         case "FULLY_CONNECTED":
             assert second is not None
             return [fully_connected(operator, x, second, third, ins, out)]
+        case "TRANSPOSE_CONV":
+            assert second is not None and third is not None
+            bias = args[3] if len(args) > 3 else None
+            return [transpose_conv(operator, third, second, bias, [ins[2], ins[1]], out)]
         case "ADD" | "SUB":
             assert second is not None
             return [add(operator, x, second, ins, out)]
