@@ -51,6 +51,7 @@ __all__ = [
     "run",
     "sensitivity",
     "trace",
+    "trace_rtl",
     "uniform_allocations",
     "validate",
 ]

@@ -17,7 +17,7 @@ from hwsim.quant import dequantize_array, quantize_array
 
 from .elementwise import add_apart, add_shifted, leaky_relu, look_up, multiply, rescale
 from .hard_swish import HardSwish
-from .lower_linear import Array, Step
+from .lower_linear import Array, Lowered, Step
 from .scaling import (
     UNSCALED,
     Site,
@@ -35,7 +35,7 @@ def _flat(array: Array, shape: tuple[int, ...]) -> Array:
     return np.ascontiguousarray(np.broadcast_to(array, shape)).reshape(-1)
 
 
-def lower_add(site: Site) -> Step:
+def lower_add(site: Site) -> Lowered:
     """Lower ADD and SUB by the profile's rule."""
     lower = {Method.SHIFTED: _add_shifted, Method.APART: _add_apart}[site.rule.method]
     return lower(site, 1 if site.op is Op.ADD else -1)
@@ -46,7 +46,7 @@ def _fused(site: Site) -> Activation:
     return site.node.attrs.activation
 
 
-def _add_shifted(site: Site, sign: int) -> Step:
+def _add_shifted(site: Site, sign: int) -> Lowered:
     """Lower an addition at a common scale.
 
     Source: tensorflow/lite/kernels/add.cc, left shift 20 for 8-bit codes.
@@ -72,10 +72,11 @@ def _add_shifted(site: Site, sign: int) -> Step:
         )
         return (made.reshape(out.shape),)
 
-    return step
+    scalings = {"requantize_a": a_scaling, "requantize_b": b_scaling, "requantize": scaling}
+    return Lowered(step, {"left_shift": _LEFT_SHIFT, **scalings})
 
 
-def _add_apart(site: Site, sign: int) -> Step:
+def _add_apart(site: Site, sign: int) -> Lowered:
     """Lower an addition whose operands are rounded one by one; an accumulator may be one."""
     a, b, out = site.operand(0), site.operand(1), site.result()
     rule = site.rule
@@ -101,7 +102,7 @@ def _add_apart(site: Site, sign: int) -> Step:
         add_apart(left, right, zeros[0], zeros[1], sign, scalings[0], scalings[1], scaling, made)
         return (made.reshape(out.shape),)
 
-    return step
+    return Lowered(step, {"requantize_a": scalings[0], "requantize_b": scalings[1]})
 
 
 def _common_zero(site: Site, value: Value) -> Any:
@@ -111,7 +112,7 @@ def _common_zero(site: Site, value: Value) -> Any:
     return np.int64(value.quant.zero_point[0])
 
 
-def lower_mul(site: Site) -> Step:
+def lower_mul(site: Site) -> Lowered:
     """Lower MUL of two codes. Source: tensorflow/lite/kernels/mul.cc."""
     a, b, out = site.operand(0), site.operand(1), site.result()
     qmin, qmax = output_range(site, _fused(site))
@@ -126,7 +127,7 @@ def lower_mul(site: Site) -> Step:
         multiply(left, right, a_zero, b_zero, scaling, made)
         return (made.reshape(out.shape),)
 
-    return step
+    return Lowered(step, {"requantize": scaling})
 
 
 _CLAMPS = {
@@ -136,7 +137,7 @@ _CLAMPS = {
 }
 
 
-def lower_rescale(site: Site) -> Step:
+def lower_rescale(site: Site) -> Step | Lowered:
     """Lower integer QUANTIZE and stand-alone clamps: one ratio, one rounding, one clamp."""
     x, out = site.operand(0), site.result()
     if x.is_float:
@@ -154,7 +155,7 @@ def lower_rescale(site: Site) -> Step:
         rescale(arrays[0].reshape(made.shape), x_zero, scaling, made)
         return (made.reshape(out.shape),)
 
-    return step
+    return Lowered(step, {"requantize": scaling})
 
 
 def _lower_quantize_reals(site: Site) -> Step:
@@ -184,7 +185,7 @@ def lower_dequantize(site: Site) -> Step:
     return step
 
 
-def lower_leaky_relu(site: Site) -> Step:
+def lower_leaky_relu(site: Site) -> Lowered:
     """Lower LEAKY_RELU. Source: numerics.md, section 2.1."""
     attrs = site.node.attrs
     assert isinstance(attrs, LeakyReluAttrs)
@@ -204,7 +205,7 @@ def lower_leaky_relu(site: Site) -> Step:
         leaky_relu(arrays[0].reshape(-1), x_zero, above, below, made)
         return (made.reshape(out.shape),)
 
-    return step
+    return Lowered(step, {"requantize_above": above, "requantize_below": below})
 
 
 def _logistic(x: float) -> float:
@@ -230,7 +231,7 @@ _FUNCTIONS: Mapping[Op, Callable[[float], float]] = MappingProxyType(
 )
 
 
-def lower_table(site: Site) -> Step:
+def lower_table(site: Site) -> Lowered:
     """Lower a function of one code of at most 8 bits to a table.
 
     Entry v is clamp(round(f(s_in * (v - z_in)) * (1 / s_out)) + z_out), ties away from zero, the
@@ -249,7 +250,7 @@ def lower_table(site: Site) -> Step:
         look_up(arrays[0].reshape(-1), table, first, made)
         return (made.reshape(out.shape),)
 
-    return step
+    return Lowered(step, {"table": table})
 
 
 def _table(site: Site) -> NDArray[np.integer]:

@@ -12,7 +12,7 @@ from hwsim.norm import FRACTION_BITS, epsilon_code
 from hwsim.ops import Op
 from hwsim.profile import Method
 
-from .lower_linear import Array, Step
+from .lower_linear import Array, Lowered, Step
 from .norm import layer_norm_rows
 from .pool import average_pool_codes, average_pool_scaled, max_pool_2d, mean_rows
 from .scaling import (
@@ -31,7 +31,7 @@ _SUM_HEADROOM = 12
 _EPSILON_BITS = 61
 
 
-def lower_pool(site: Site) -> Step:
+def lower_pool(site: Site) -> Step | Lowered:
     """Lower AVERAGE_POOL_2D and MAX_POOL_2D."""
     attrs = site.node.attrs
     assert isinstance(attrs, PoolAttrs)
@@ -66,10 +66,10 @@ def lower_pool(site: Site) -> Step:
         )  # fmt: skip
         return (made,)
 
-    return scaled
+    return Lowered(scaled, {"requantize": by_count})
 
 
-def lower_mean(site: Site) -> Step:
+def lower_mean(site: Site) -> Lowered:
     """Lower MEAN over any axes.
 
     Folded, the division by n is folded into the multiplier: k spare bits of it are
@@ -99,10 +99,10 @@ def lower_mean(site: Site) -> Step:
         mean_rows(rows, x_zero, scaling, made)
         return (made.reshape(out.shape),)
 
-    return step
+    return Lowered(step, {"requantize": scaling})
 
 
-def lower_softmax(site: Site) -> Step:
+def lower_softmax(site: Site) -> Lowered:
     """Lower SOFTMAX; the output's scale must be 2**-bits, its zero point the smallest code."""
     attrs = site.node.attrs
     assert isinstance(attrs, SoftmaxAttrs)
@@ -134,10 +134,17 @@ def lower_softmax(site: Site) -> Step:
         )
         return (made.reshape(out.shape),)
 
-    return step
+    return Lowered(
+        step,
+        {
+            "multiplier": scaled.multiplier,
+            "left_shift": left_shift,
+            "smallest_difference": smallest,
+        },
+    )
 
 
-def lower_layer_norm(site: Site) -> Step:
+def lower_layer_norm(site: Site) -> Lowered:
     """Lower LAYER_NORM with integer gamma (per tensor) and beta in the accumulator's scale."""
     attrs = site.node.attrs
     assert isinstance(attrs, NormAttrs)
@@ -169,4 +176,13 @@ def lower_layer_norm(site: Site) -> Step:
         layer_norm_rows(rows, factor, shift, epsilon, FRACTION_BITS, scaling, made)
         return (made.reshape(out.shape),)
 
-    return step
+    return Lowered(
+        step,
+        {
+            "gamma": factor,
+            "beta": shift,
+            "epsilon": code,
+            "fraction_bits": FRACTION_BITS,
+            "requantize": scaling,
+        },
+    )
