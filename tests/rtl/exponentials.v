@@ -1,3 +1,4 @@
+/* verilator lint_off WIDTH */
 // Exponentials of code differences x <= 0.
 
 // One entry per code, the smallest signed code first.

@@ -1,3 +1,4 @@
+/* verilator lint_off WIDTH */
 // Fixed-point exponential, reciprocal and softmax of gemmlowp and TensorFlow Lite.
 
 // round(a * b / 2**31), ties up; only INT_MIN * INT_MIN saturates.

@@ -1,3 +1,4 @@
+/* verilator lint_off WIDTH */
 // acc <= (clear ? bias : acc) + (x - zero) * w, with codes signed or unsigned.
 module mac #(
     parameter X_BITS = 8,

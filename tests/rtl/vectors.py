@@ -81,6 +81,8 @@ def requantize_vectors(acc_bits: int, fraction: int, seed: int) -> dict[str, np.
     # Scaled magnitudes from 0 to 2**10: half of them inside the clamp.
     left, right = (-30, 31) if fraction == 31 else (-7, 31)
     shift = np.clip(size - rng.integers(-1, 11, COUNT), left, right)
+    anywhere = rng.random(COUNT) < 0.05
+    shift = np.where(anywhere, rng.integers(left, right + 1, COUNT), shift)
     ties = np.flatnonzero(rng.random(COUNT) < 1 / 3)
     odd = rng.integers(-300, 300, ties.size) * 2 + 1
     places = rng.integers(0, 20, ties.size)
