@@ -164,7 +164,7 @@ def _requantizers(site: Site, call: Call, arrays: Mapping[str, Array]) -> Iterat
     elif site.op in _DIFFERENCES:
         yield _Requantizer("", _centered(site, arrays, 0), constants["requantize"], code)
     elif site.op is Op.MUL:
-        acc = np.broadcast_to(_centered(site, arrays, 0) * _centered(site, arrays, 1), code.shape)
+        acc = _spread(site, arrays, 0, code.shape) * _spread(site, arrays, 1, code.shape)
         yield _Requantizer("", acc, constants["requantize"], code)
     elif site.op is Op.LEAKY_RELU:
         acc = _centered(site, arrays, 0)
@@ -187,7 +187,7 @@ def _addition(
     parts = []
     for slot, name in enumerate("ab"):
         scaling = constants[f"requantize_{name}"]
-        acc = np.broadcast_to(_centered(site, arrays, slot) << shift, code.shape)
+        acc = _spread(site, arrays, slot, code.shape) << shift
         parts.append(_scaled(acc, scaling))
         yield _Requantizer(name, acc, scaling, parts[-1])
     total = parts[0] + parts[1] if site.op is Op.ADD else parts[0] - parts[1]
@@ -201,6 +201,17 @@ def _centered(site: Site, arrays: Mapping[str, Array], slot: int) -> NDArray[np.
     assert value.quant is not None
     centered: NDArray[np.int64] = codes.astype(np.int64) - value.quant.zero_point[0]
     return centered
+
+
+def _spread(
+    site: Site, arrays: Mapping[str, Array], slot: int, shape: tuple[int, ...]
+) -> NDArray[np.int64]:
+    """Return a centered operand broadcast to the output, batch by batch of the run."""
+    one, out = site.operand(slot).shape, site.result().shape
+    batches = shape[0] // out[0] if shape else 1
+    missing = (1,) * (len(out) - len(one))
+    own = _centered(site, arrays, slot).reshape(-1, *missing, *one)
+    return np.broadcast_to(own, (batches, *out)).reshape(shape)
 
 
 def _accumulators(site: Site, arrays: Mapping[str, Array]) -> NDArray[np.int64]:
