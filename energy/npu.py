@@ -18,6 +18,7 @@ from hwsim.workload import Layer, Unit, Work
 from .traffic import FIXED, memory_energy_j, memory_latency_s, place, traffic_of
 
 _SUB_KERNEL = 8  # the array walks kernels in pieces of at most 8 x 8
+_MATRICES = (Work.FULLY_CONNECTED, Work.MATMUL, Work.RECURRENT)
 _INPUT_DEPTH = 32  # channels of an 8-bit input block
 _BLOCK_LIMIT = (64, 32, 128)  # width, height, depth
 _ACCUMULATOR_BYTES = 4
@@ -99,7 +100,7 @@ def _at_least(array: NpuArray, cycles: float) -> float:
 
 def _plane(layer: Layer) -> tuple[int, int, int]:
     """Return height, width and channels of the output; the rows of a matrix are its width."""
-    if layer.work in (Work.FULLY_CONNECTED, Work.MATMUL):
+    if layer.work in _MATRICES:
         return 1, layer.m, layer.n
     if len(layer.out_shape) == 4:
         return layer.out_shape[1], layer.out_shape[2], layer.out_shape[3]
@@ -172,7 +173,7 @@ def _array_cycles(array: NpuArray, layer: Layer, block: tuple[int, int, int]) ->
     folds = ceil(channels / input_block)
     depth_first = sum(step * s * n_z for s in parts)
     part_kernel = sum(step * ceil(s / 4) * ceil(input_block / 8) * n_z for s in parts)
-    if layer.work in (Work.FULLY_CONNECTED, Work.MATMUL):
+    if layer.work in _MATRICES:
         part_kernel = depth_first
     return folds * min(depth_first, part_kernel)
 

@@ -8,10 +8,13 @@ from hwsim.tables import Allocation, CostTable, Front, Option, SensitivityTable
 
 if TYPE_CHECKING:
     from hwsim.api import (
+        accumulators,
         allocate,
+        attribute,
         calibrate,
         cost,
         from_torch,
+        identify,
         load,
         load_platform,
         pareto,
@@ -38,10 +41,13 @@ __all__ = [
     "Rounding",
     "SensitivityTable",
     "__version__",
+    "accumulators",
     "allocate",
+    "attribute",
     "calibrate",
     "cost",
     "from_torch",
+    "identify",
     "load",
     "load_platform",
     "pareto",

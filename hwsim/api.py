@@ -11,38 +11,58 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hwsim.accumulation import (
+    AccumulatorReport,
+    LayerAccumulator,
+    Narrowed,
+    Observed,
+    constant_channels_of,
+    widths_to_try,
+)
 from hwsim.allocation import allocate, uniform_allocations
 from hwsim.archives import read_arrays
 from hwsim.calibration import calibrate
-from hwsim.comparison import Validation, compare
+from hwsim.comparison import Slack, Validation
 from hwsim.errors import FormatError, GraphError, InputError
 from hwsim.fronts import pareto
 from hwsim.graph import Graph
-from hwsim.inputs import Arrays, checked_inputs
-from hwsim.oracles import LITERT_KERNELS, run_litert, run_onnxruntime
+from hwsim.inputs import Arrays, checked_inputs, index_limit
+from hwsim.intermediates import intermediate_bounds
 from hwsim.partition import Bits, selection_of, workload
 from hwsim.percentiles import percentile_allocation
 from hwsim.profile import NumericProfile
-from hwsim.profiles import find_profile
+from hwsim.profiles import PROFILES, find_profile
 from hwsim.quant import IntType
 from hwsim.quantizer import quantize
 from hwsim.scores import sensitivity
+from hwsim.sides import ProfileSide, SideName, session_inputs, side_of
 from hwsim.tables import Allocation, CostTable
+from hwsim.validation import Session, compare_sides
+from hwsim.verify import accumulator_bounds
 
 if TYPE_CHECKING:
+    from hwsim.attribution import Attribution
+    from hwsim.identification import Identification
     from hwsim.platform import Platform
+    from hwsim.requant_rules import RequantIdentification
 
 MAX_FILE_BYTES = 1 << 31
 
 __all__ = [
-    "allocate", "calibrate", "cost", "from_torch", "load", "load_platform", "pareto",
-    "percentile_allocation", "quantize", "random_inputs", "run", "sensitivity", "trace",
-    "trace_rtl", "uniform_allocations", "validate",
+    "accumulators", "allocate", "attribute", "calibrate", "cost", "from_torch", "identify", "load",
+    "load_platform", "pareto", "percentile_allocation", "quantize", "random_inputs", "run",
+    "sensitivity", "trace", "trace_rtl", "uniform_allocations", "validate",
 ]  # fmt: skip
 
 
-def load(path: str | Path) -> Graph:
+def load(path: str | Path, profile: str | None = None) -> Graph:
     """Return the graph of a `.tflite` or `.onnx` file.
+
+    Args:
+        path: The file.
+        profile: For a QONNX file: "float" keeps its quantizers as operators on reals, to be run as
+            QONNX defines them; any other name is the arithmetic of the integer graph that the file
+            becomes, "hawq" unless given. Other formats imply their own.
 
     Raises:
         FormatError: If the file is missing, too large, or not what its suffix says.
@@ -63,9 +83,9 @@ def load(path: str | Path) -> Graph:
         from hwsim.formats.tflite import read_tflite
 
         return read_tflite(data, path)
-    from hwsim.formats.onnx import read_onnx
+    from hwsim.formats.qonnx import read_onnx_or_qonnx
 
-    return read_onnx(data, path)
+    return read_onnx_or_qonnx(data, path, profile)
 
 
 def from_torch(module: Any, example_inputs: Any) -> Graph:
@@ -272,6 +292,63 @@ def _computed(
     return execute(graph, chosen, arrays, threads=threads, keep_all=keep_all, progress=progress)
 
 
+def accumulators(
+    graph: Graph,
+    inputs: Arrays | None = None,
+    *,
+    widths: Sequence[int] | None = None,
+    profile: Profile | None = None,
+    threads: int = 1,
+    progress: Callable[[int], None] | None = None,
+) -> AccumulatorReport:
+    """Return how wide every accumulator of an integer graph must be, and was on given inputs.
+
+    Args:
+        graph: An integer graph.
+        inputs: As for `run`; without them there are bounds alone.
+        widths: Accumulator widths in bits to count the damage of; unless given, the ones just
+            below what the inputs needed. Each layer is judged by itself, on the exact inputs that
+            the profile gives it.
+        profile: As for `run`.
+        threads: As for `run`; no number depends on it.
+        progress: Called with the number of inputs finished; each is computed twice.
+
+    Raises:
+        InputError: If an input does not fit, or a width is out of range.
+        GraphError: If the graph is not of the profile's kind, or may not run under it.
+    """
+    if threads < 1:
+        raise InputError(f"threads must be 1 or more, not {threads}")
+    chosen = _profile_of(graph, profile)
+    bounds = accumulator_bounds(graph)
+    seen: Mapping[str, Observed] = {}
+    narrowed: Mapping[str, tuple[Narrowed, ...]] = {}
+    samples = 0
+    if inputs is not None:
+        from hwsim.kernels.observe import count_narrowed, observe
+
+        arrays = checked_inputs(graph, inputs, chosen.input_rounding)
+        samples = next((array.shape[0] for array in arrays.values() if array.ndim), 1)
+        names = frozenset(bound.node for bound in bounds)
+        seen = observe(graph, chosen, names, arrays, threads, progress)
+        tried = {name: widths_to_try(found, widths) for name, found in seen.items()}
+        narrowed = count_narrowed(graph, chosen, tried, arrays, threads, progress)
+    nodes = {node.name: node for node in graph.nodes}
+    layers = tuple(
+        LayerAccumulator(
+            bound,
+            nodes[bound.node].op.value,
+            seen.get(bound.node),
+            narrowed.get(bound.node, ()),
+            constant_channels_of(graph, nodes[bound.node], bound),
+        )
+        for bound in bounds
+    )
+    return AccumulatorReport(
+        graph.name, chosen.name, samples, layers, intermediate_bounds(graph, chosen)
+    )
+
+
 def cost(
     graph: Graph,
     platform: "Platform | str | Path",
@@ -316,7 +393,10 @@ def cost(
 
 
 def random_inputs(graph: Graph, count: int, seed: int = 0) -> dict[str, NDArray[Any]]:
-    """Return `count` uniform random inputs: all codes of an integer input, [-1, 1) of a float."""
+    """Return `count` uniform random inputs: all codes of an integer input, [-1, 1) of a float.
+
+    An input of indices gets those that its tables have.
+    """
     if count < 1:
         raise InputError(f"number of random inputs must be 1 or more, not {count}")
     if seed < 0:
@@ -325,7 +405,10 @@ def random_inputs(graph: Graph, count: int, seed: int = 0) -> dict[str, NDArray[
     arrays: dict[str, NDArray[Any]] = {}
     for value in graph.inputs:
         shape = (count * value.shape[0], *value.shape[1:]) if value.shape else ()
-        if isinstance(value.dtype, IntType):
+        rows = index_limit(graph, value.name)
+        if rows is not None:
+            arrays[value.name] = generator.integers(0, rows, shape, value.dtype.storage)
+        elif isinstance(value.dtype, IntType):
             arrays[value.name] = generator.integers(
                 value.dtype.min, value.dtype.max, shape, value.dtype.storage, endpoint=True
             )
@@ -334,59 +417,120 @@ def random_inputs(graph: Graph, count: int, seed: int = 0) -> dict[str, NDArray[
     return arrays
 
 
+# Floats have no exact order of sums: outputs within this share of the largest count as equal.
 FLOAT_TOLERANCE = 1e-4
 
 
 def validate(
     graph: Graph,
-    inputs: Arrays,
-    against: str | Path = "litert_ref",
+    inputs: Arrays | None = None,
+    against: SideName = "litert_ref",
     *,
+    ours: SideName | None = None,
     profile: Profile | None = None,
     threads: int = 1,
+    progress: Callable[[int], None] | None = None,
 ) -> Validation:
-    """Compare a graph's values, element for element, with a foreign runtime or a saved trace.
+    """Compare a graph's values, element for element, between any two sides.
+
+    A side is a profile (an object, its name, a `.toml` file), "float" (the float engine on
+    dequantized weights, each value rounded to its own codes), "litert_ref" (LiteRT's reference
+    kernels), "litert" (its default kernels), "tflite_micro", "onnxruntime", or the path of an
+    `.npz` with values
+    by name.
 
     Args:
-        graph: An integer graph; or a float ONNX graph against "onnxruntime", whose outputs then
-            count as equal within 1e-4 of the largest output (floats have no exact order of sums).
-        inputs: As for `run`.
-        against: "litert_ref" (LiteRT's reference kernels), "litert" (its default kernels),
-            "onnxruntime", or the path of an `.npz` with values by name.
-        profile: The arithmetic of our side.
+        graph: An integer graph; or a float graph, whose outputs alone are compared between
+            "float", "onnxruntime" and a saved trace, and count as equal within 1e-4 of the
+            largest output (floats have no exact order of sums).
+        inputs: As for `run`; those that a saved trace holds unless given.
+        against: Side B.
+        ours: Side A; our engine under `profile` unless given.
+        profile: The arithmetic of our side; the graph's own unless given.
         threads: As for `run`.
+        progress: Called with the number of inputs finished.
 
     Raises:
         OracleError: If the runtime is missing, refuses the model, or dies.
-        InputError: If an input or the trace does not fit.
+        InputError: If a side is unknown, or an input or trace does not fit.
     """
-    name = str(against)
-    if name == "onnxruntime":
-        return _validate_floats(graph, inputs)
+    if ours is not None and profile is not None:
+        raise InputError("ours and profile must not both be given: each names our side")
+    if threads < 1:
+        raise InputError(f"threads must be 1 or more, not {threads}")
+    default: SideName = "float" if graph.is_float else _profile_of(graph, profile)
+    mine = default if ours is None else ours
+    a, b = side_of(graph, mine, threads), side_of(graph, against, threads)
+    rounding = None if graph.is_float else _profile_of(graph, profile).input_rounding
+    for side in (a, b):
+        if isinstance(side, ProfileSide):
+            rounding = side.profile.input_rounding
+            break
+    arrays, runs, samples = session_inputs(graph, inputs, rounding, (a, b))
+    slack = Slack(FLOAT_TOLERANCE) if graph.is_float else Slack()
+    session = Session(graph, arrays, runs, samples, not graph.is_float, slack, whole=graph.is_float)
+    return compare_sides(session, a, b, progress)
+
+
+def identify(
+    graph: Graph | None,
+    trace: Mapping[str, NDArray[Any]] | str | Path,
+    profiles: Sequence[Profile] | None = None,
+    *,
+    search: bool = True,
+    progress: Callable[[str], None] | None = None,
+) -> "Identification | RequantIdentification":
+    """Return which arithmetic a recording is consistent with, operator by operator.
+
+    Args:
+        graph: What was run; None for bare requantizations: `acc`, `multiplier`, `shift` and
+            `output`, as `hwsim.requant_rules.identify_requant` takes them.
+        trace: Values by name, or an `.npz` of them; any subset. Operators whose operands and an
+            output are there run alone on the recorded operands.
+        profiles: Candidates, as for `run`; the built-in ones unless given.
+        search: Look for the smallest inputs that separate the profiles that remain.
+        progress: Called with the name of each finished operator.
+
+    Raises:
+        InputError: If the trace does not fit the graph, or holds no operator whole.
+        GraphError: If the graph holds floats, or a profile is unknown.
+    """
+    from hwsim.identification import identify as identified
+    from hwsim.requant_rules import identify_requant
+
+    place = "trace" if isinstance(trace, Mapping) else Path(trace).name
+    arrays = trace if isinstance(trace, Mapping) else read_arrays(Path(trace))
+    if graph is None:
+        return identify_requant(arrays, place=place)
+    chosen = [_profile_of(graph, profile) for profile in profiles or tuple(PROFILES.values())]
+    return identified(graph, arrays, chosen, place=place, search=search, progress=progress)
+
+
+def attribute(
+    graph: Graph,
+    inputs: Arrays,
+    reference: Graph | None = None,
+    *,
+    profile: Profile | None = None,
+    threads: int = 1,
+    progress: Callable[[int], None] | None = None,
+) -> "Attribution":
+    """Return the error of every operator against the float engine: total, own and inherited.
+
+    Args:
+        graph: An integer graph.
+        inputs: As for `run`.
+        reference: The float graph that it was quantized from; its own dequantized weights unless
+            given (`hwsim.float_twin`).
+        profile: The arithmetic; the graph's own unless given.
+        threads: As for `run`.
+        progress: Called with the number of inputs finished.
+
+    Raises:
+        InputError: If an input does not fit, or the float graph shares no operator.
+        GraphError: If `graph` holds floats, or `reference` codes.
+    """
+    from hwsim.attribution import attribute as attributed
+
     chosen = _profile_of(graph, profile)
-    arrays = checked_inputs(graph, inputs, chosen.input_rounding)
-    ours = trace(graph, arrays, profile=chosen.name, threads=threads)
-    computed = [made for node in graph.nodes for made in node.outputs]
-    if name in LITERT_KERNELS:
-        theirs = run_litert(graph, arrays, name, computed)
-    elif Path(name).suffix == ".npz":
-        theirs = read_arrays(Path(name))
-    else:
-        known = ", ".join((*LITERT_KERNELS, "onnxruntime"))
-        raise InputError(f"against must be one of {known} or an .npz file, not {name!r}")
-    return compare(graph, ours, theirs, name)
-
-
-def _validate_floats(graph: Graph, inputs: Arrays) -> Validation:
-    if not graph.is_float:
-        raise GraphError("onnxruntime: the graph must be a float ONNX graph, not an integer one")
-    arrays = checked_inputs(graph, inputs, None)
-    ours = run(graph, arrays, profile="float")
-    theirs = run_onnxruntime(graph, arrays)
-    near = {}
-    for name, array in theirs.items():
-        allowed = FLOAT_TOLERANCE * float(np.abs(array).max(initial=0))
-        close = np.abs(ours[name] - array) <= allowed
-        near[name] = np.where(close, ours[name], array)
-    label = f"onnxruntime (within {FLOAT_TOLERANCE:g} of the largest output)"
-    return compare(graph, ours, near, label, graph.output_names)
+    return attributed(graph, inputs, chosen, reference, threads=threads, progress=progress)

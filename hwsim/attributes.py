@@ -4,6 +4,8 @@ import math
 from dataclasses import dataclass
 from enum import Enum
 
+from hwsim.quant import QuantParams
+
 Shape = tuple[int, ...]
 
 
@@ -43,6 +45,19 @@ class ConvAttrs:
 
 
 @dataclass(frozen=True, slots=True)
+class TransposeConvAttrs:
+    """A window that is scattered: x[i, j] adds to out[i * stride - origin + tap].
+
+    `size` is the output's (height, width), `origin` its (top, left); what falls outside is lost.
+    """
+
+    size: tuple[int, int]
+    stride: tuple[int, int] = (1, 1)
+    origin: tuple[int, int] = (0, 0)
+    activation: Activation = Activation.NONE
+
+
+@dataclass(frozen=True, slots=True)
 class PoolAttrs:
     """A sliding window without weights; padding is (top, left, bottom, right).
 
@@ -58,9 +73,14 @@ class PoolAttrs:
 
 @dataclass(frozen=True, slots=True)
 class FusedAttrs:
-    """An elementwise operator with a fused activation."""
+    """An elementwise operator with a fused activation.
+
+    `powers_of_two` is what a TFLite file asks of an int16 ADD or SUB: where all three scales are
+    powers of two, one operand is shifted and none is multiplied. Few implementations obey.
+    """
 
     activation: Activation = Activation.NONE
+    powers_of_two: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,14 +110,19 @@ class MeanAttrs:
 
 @dataclass(frozen=True, slots=True)
 class SoftmaxAttrs:
-    """Softmax of beta * x over the last axis."""
+    """Softmax of beta * x over the last axis.
+
+    `causal` leaves out what a query must not see: the last query sees every key, each one before
+    it one key less. What is left out is exactly 0.
+    """
 
     beta: float = 1.0
+    causal: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class NormAttrs:
-    """LAYER_NORM over the last axis, or BATCH_NORM per index of the last axis."""
+    """LAYER_NORM and RMS_NORM over the last axis, or BATCH_NORM per index of the last axis."""
 
     epsilon: float
 
@@ -168,6 +193,13 @@ class SliceAttrs:
 
 
 @dataclass(frozen=True, slots=True)
+class GatherAttrs:
+    """The axis of the table that indices count along, 0 or more."""
+
+    axis: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class SplitAttrs:
     """Pieces of the given sizes along an axis."""
 
@@ -175,8 +207,81 @@ class SplitAttrs:
     sizes: tuple[int, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class LstmAttrs:
+    """A recurrent layer; the real magnitude that its cell state is clamped to."""
+
+    cell_clip: float = math.inf
+
+
+@dataclass(frozen=True, slots=True)
+class SvdfAttrs:
+    """A rank-decomposed filter over time; `rank` features are summed into one unit."""
+
+    rank: int
+    activation: Activation = Activation.NONE
+
+
+class RealRounding(Enum):
+    """How QONNX rounds a real; its own names in brackets.
+
+    * HALF_EVEN (ROUND), HALF_AWAY (HALF_UP), HALF_ZERO (HALF_DOWN): to the nearest integer, ties
+      to even, away from zero, toward zero.
+    * FLOOR, CEIL, AWAY (UP), ZERO (DOWN, ROUND_TO_ZERO): never to the nearest.
+    """
+
+    HALF_EVEN = "half_even"
+    HALF_AWAY = "half_away"
+    HALF_ZERO = "half_zero"
+    FLOOR = "floor"
+    CEIL = "ceil"
+    AWAY = "away"
+    ZERO = "zero"
+
+
+@dataclass(frozen=True, slots=True)
+class FakeQuantAttrs:
+    """scale * (round(clamp(x / scale + zero_point, low, high)) - zero_point), in float32.
+
+    Args:
+        quant: Scale and zero point, per tensor or along an axis of x.
+        bits: The declared width of the codes.
+        low: Smallest code.
+        high: Largest code; a bipolar quantizer has -1 and 1 and makes nothing between them.
+        rounding: How the quotient becomes an integer.
+        bipolar: Whether codes are 1 where x >= 0 and -1 elsewhere.
+    """
+
+    quant: QuantParams
+    bits: int
+    low: int
+    high: int
+    rounding: RealRounding = RealRounding.HALF_EVEN
+    bipolar: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class FakeTruncAttrs:
+    """Codes of x, shifted right and rounded, as reals: QONNX's Trunc, in float32.
+
+    Args:
+        quant: Scale and zero point of x, per tensor.
+        shift: Codes are divided by 2**shift.
+        rounding: How the quotient becomes an integer.
+        output: Scale of the result and its real zero point.
+        ends: Codes that the quotient is clamped to first, or None.
+    """
+
+    quant: QuantParams
+    shift: int
+    rounding: RealRounding
+    output: tuple[float, float]
+    ends: tuple[int, int] | None = None
+
+
 Attrs = (
     NoAttrs | ConvAttrs | PoolAttrs | FusedAttrs | FullyConnectedAttrs | MatMulAttrs | MeanAttrs
     | SoftmaxAttrs | NormAttrs | ClipAttrs | LeakyReluAttrs | GeluAttrs | ReshapeAttrs
-    | TransposeAttrs | PadAttrs | ConcatAttrs | SliceAttrs | SplitAttrs
+    | TransposeAttrs | PadAttrs | ConcatAttrs | SliceAttrs | SplitAttrs | LstmAttrs | SvdfAttrs
+    | TransposeConvAttrs | GatherAttrs | FakeQuantAttrs | FakeTruncAttrs
 )  # fmt: skip

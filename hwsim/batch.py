@@ -11,16 +11,30 @@ from hwsim.attributes import (
     Attrs,
     ConcatAttrs,
     FullyConnectedAttrs,
+    GatherAttrs,
+    LstmAttrs,
     MeanAttrs,
     PadAttrs,
     ReshapeAttrs,
     SliceAttrs,
+    SoftmaxAttrs,
     SplitAttrs,
+    SvdfAttrs,
     TransposeAttrs,
 )
 from hwsim.errors import GraphError, InputError
 from hwsim.graph import Graph, Node, Value
 from hwsim.ops import OPS, Op
+
+_PAIRS = (Op.MAXIMUM, Op.MINIMUM, Op.SQUARED_DIFFERENCE)
+
+
+# Constants that hold every batch entry: joined parts and first states.
+_ENTRY_CONSTANTS = {
+    Op.CONCATENATION: slice(None),
+    Op.LSTM: slice(9, 11),
+    Op.SVDF: slice(3, 4),
+}
 
 
 def with_batch(graph: Graph, batch: int) -> Graph | None:
@@ -96,10 +110,11 @@ def _resized(graph: Graph, old: int, batch: int) -> Graph | None:
         outputs = [graph.values[name] for name in node.outputs]
         if any(out.shape[:1] != (old,) for out in outputs) or not _keeps_batch(node, operands, old):
             return None
-        if node.op is Op.CONCATENATION:
-            parts = [_repeated(value, batch) for value in operands]
-            inputs = tuple(part.name for part in parts)
-            values |= {part.name: part for part in parts if part.is_constant}
+        if node.op in _ENTRY_CONSTANTS:
+            slots = _ENTRY_CONSTANTS[node.op]
+            parts = {name: _repeated(graph.values[name], batch) for name in inputs[slots] if name}
+            inputs = tuple(parts[name].name if name in parts else name for name in inputs)
+            values |= {part.name: part for part in parts.values() if part.is_constant}
         attrs = _for_batch(node.attrs, batch)
         shapes = OPS[node.op].infer(attrs, [values[name].shape for name in inputs if name])
         if any(shape[0] != batch for shape in shapes):
@@ -149,17 +164,24 @@ def _keeps_batch(node: Node, operands: Sequence[Value], old: int) -> bool:
         case SplitAttrs():
             return attrs.axis != 0
         case ConcatAttrs():
-            constants = [value.data for value in operands if value.data is not None]
-            return attrs.axis != 0 and all((data == data[:1]).all() for data in constants)
+            return attrs.axis != 0 and _same_for_entries(operands)
+        case LstmAttrs() | SvdfAttrs():
+            slots = _ENTRY_CONSTANTS[node.op]
+            others = [value for value in operands if value not in operands[slots]]
+            return _only_data(others) and _same_for_entries(operands[slots])
         case ReshapeAttrs():
             return attrs.shape[:1] == (old,)
+        case GatherAttrs():
+            return attrs.axis == 0 and x.is_constant
         case FullyConnectedAttrs():
             return len(x.shape) >= 2 and _only_data(operands)
-    if node.op in (Op.SOFTMAX, Op.LAYER_NORM, Op.BATCH_NORM):
+    if isinstance(attrs, SoftmaxAttrs) and attrs.causal and len(x.shape) < 3:
+        return False
+    if node.op in (Op.SOFTMAX, Op.LAYER_NORM, Op.RMS_NORM, Op.BATCH_NORM):
         return len(x.shape) >= 2 and _only_data(operands)
     if node.op is Op.MATMUL and len(node_shape(operands)) < 3:
         return False
-    if node.op in (Op.MATMUL, Op.ADD, Op.SUB, Op.MUL, Op.DIV, Op.POW):
+    if node.op in (Op.MATMUL, Op.ADD, Op.SUB, Op.MUL, Op.DIV, Op.POW, *_PAIRS):
         return all(_broadcasts_over_batch(value, len(node_shape(operands))) for value in operands)
     return _only_data(operands)
 
@@ -167,6 +189,11 @@ def _keeps_batch(node: Node, operands: Sequence[Value], old: int) -> bool:
 def _only_data(operands: Sequence[Value]) -> bool:
     """Whether weights and parameters are constants, the same for every entry."""
     return all(value.is_constant for value in operands[1:])
+
+
+def _same_for_entries(operands: Sequence[Value]) -> bool:
+    """Whether constants with a batch axis hold the same for every entry."""
+    return all((v.data == v.data[:1]).all() for v in operands if v.data is not None)
 
 
 def node_shape(operands: Sequence[Value]) -> tuple[int, ...]:

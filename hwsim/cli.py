@@ -5,7 +5,15 @@ from typing import Annotated
 
 import typer
 
-from hwsim import cli_choose, cli_platforms, cli_profiles, cli_run, cli_selfcheck
+from hwsim import (
+    cli_accumulators,
+    cli_check,
+    cli_choose,
+    cli_platforms,
+    cli_profiles,
+    cli_run,
+    cli_selfcheck,
+)
 from hwsim.errors import HwsimError
 
 app = typer.Typer(
@@ -18,7 +26,10 @@ for verb in (
     cli_run.info,
     cli_run.run,
     cli_run.trace,
-    cli_run.validate,
+    cli_check.validate,
+    cli_check.identify,
+    cli_check.attribute,
+    cli_accumulators.accumulators,
     cli_choose.cost,
     cli_choose.sensitivity,
     cli_choose.allocate,

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from hwsim.graph import Graph
 
 
-def _bits_of(text: str | None) -> Any:
+def bits_of(text: str | None) -> Any:
     """Return the bits of an option's text: a pair, or an allocation file."""
     if text is None:
         return None
@@ -68,7 +68,7 @@ def cost(
     from hwsim.reports.serialize import cost_csv, cost_json
 
     graph = hwsim.load(model)
-    table = hwsim.cost(graph, platform, _bits_of(bits), options=[], first_last=_bits_of(first_last))
+    table = hwsim.cost(graph, platform, bits_of(bits), options=[], first_last=bits_of(first_last))
     if out is not None:
         write_file(out, cost_csv(table).encode())
     if as_json:

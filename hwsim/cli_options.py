@@ -1,6 +1,7 @@
 """Options and output that the verbs of the command line share."""
 
 import json
+import math
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -48,7 +49,7 @@ def print_json(data: Any) -> None:
     print(json.dumps(data, indent=2, sort_keys=True, allow_nan=False))
 
 
-def progress_bar(total: int, what: str) -> Any:
+def progress_bar(total: int | None, what: str) -> Any:
     """Return a progress bar on the error stream; it hides where nobody watches."""
     from rich.console import Console
     from rich.progress import Progress
@@ -56,3 +57,12 @@ def progress_bar(total: int, what: str) -> Any:
     bar = Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty())
     bar.add_task(what, total=total)
     return bar
+
+
+def strict(data: Any) -> Any:
+    """Return plain data with its infinite and undefined numbers as null: JSON has none."""
+    if isinstance(data, dict):
+        return {key: strict(value) for key, value in data.items()}
+    if isinstance(data, list | tuple):
+        return [strict(value) for value in data]
+    return None if isinstance(data, float) and not math.isfinite(data) else data

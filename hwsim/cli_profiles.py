@@ -53,8 +53,18 @@ def show_profile(name: str, as_json: AsJson = False) -> None:
 
 def _plain(value: object) -> Any:
     """Return a rule's field as JSON has it."""
+    from hwsim.profile import Condition, OperatorRule
+
     if isinstance(value, Enum):
         return value.name.lower()
+    if isinstance(value, Condition):
+        return str(value)
+    if isinstance(value, OperatorRule):
+        return " ".join(
+            f"{field.name}={_plain(getattr(value, field.name))}"
+            for field in fields(value)
+            if getattr(value, field.name) != field.default
+        )
     return list(value) if isinstance(value, tuple) else value
 
 

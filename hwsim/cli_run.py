@@ -1,9 +1,9 @@
-"""Verbs about one model and its arithmetic: info, run, trace, validate."""
+"""Verbs about one model and its arithmetic: info, run, trace."""
 
-import json
 import sys
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -22,15 +22,19 @@ from hwsim.cli_options import (
     tail,
 )
 
-if TYPE_CHECKING:
-    from hwsim.comparison import Validation
-    from hwsim.graph import Graph
 
-
-def info(model: Model, as_json: AsJson = False) -> None:
+def info(
+    model: Model,
+    profile: Annotated[
+        str | None, typer.Option(help="Show each non-linearity's bits and errors under it.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
     """Show inputs, outputs, operators, units and proved accumulator widths of a model."""
     import hwsim
+    from hwsim.approximations import approximations
     from hwsim.partition import workload
+    from hwsim.profiles import find_profile
     from hwsim.verify import accumulator_bounds
 
     graph = hwsim.load(model)
@@ -56,6 +60,9 @@ def info(model: Model, as_json: AsJson = False) -> None:
         "units": [unit.name for unit in units if unit.has_choice],
         "nodes": rows,
     }
+    forms = [] if profile is None else approximations(graph, find_profile(profile))
+    if profile is not None:
+        summary["approximations"] = [asdict(form) for form in forms]
     if as_json:
         print_json(summary)
         return
@@ -76,6 +83,21 @@ def info(model: Model, as_json: AsJson = False) -> None:
     for kind in ("inputs", "outputs"):
         console.print(f"{kind}: {summary[kind]}", markup=False)
     console.print(f"MACs {summary['macs']:,}, weights {summary['weights']:,}")
+    if not forms:
+        return
+    table = Table(title=f"non-linearities under {profile}")
+    table.add_column("node", no_wrap=True)
+    for name in ("method", "scale", "bits", "max error", "mean error", "of"):
+        table.add_column(name)
+    for form in forms:
+        reals = (f"{number:.3g}" for number in (form.scale, form.max_error, form.mean_error))
+        scale, most, mean = reals
+        bits = str(form.bits)
+        table.add_row(tail(form.node), form.method, scale, bits, most, mean, form.what)
+    console.print(table)
+    for form in forms:
+        for warning in form.warnings:
+            console.print(f"{form.node}: {warning}", markup=False)
 
 
 def run(
@@ -97,7 +119,7 @@ def run(
     from hwsim.feeding import Preparation, read_feed
     from hwsim.study import accuracy_of
 
-    graph = hwsim.load(model)
+    graph = hwsim.load(model, profile)
     feed = read_feed(graph, inputs or data, key, Preparation.of(divide, mean, std), limit)
     for note in feed.notes:
         print(f"note: {note}", file=sys.stderr)
@@ -173,7 +195,7 @@ def trace(
 
     if form not in ("npz", "hex"):
         raise InputError(f"--format must be npz or hex, not {form!r}")
-    graph = hwsim.load(model)
+    graph = hwsim.load(model, profile)
     if random is not None:
         arrays = hwsim.random_inputs(graph, random, seed)
     else:
@@ -185,71 +207,3 @@ def trace(
     made = hwsim.trace(graph, arrays, profile=profile)
     write_arrays(out, made)
     print(f"{out}: {len(made)} values of {graph.name}")
-
-
-def validate(
-    model: Model,
-    against: Annotated[
-        str, typer.Option(help="litert_ref, litert, onnxruntime, or a saved trace (.npz).")
-    ] = "litert_ref",
-    random: Annotated[int, typer.Option(help="Random inputs, where no --data is given.")] = 64,
-    seed: Annotated[int, typer.Option(help="Seed of the random inputs.")] = 0,
-    data: Data = None,
-    key: Key = None,
-    divide: Divide = 1.0,
-    mean: Mean = None,
-    std: Std = None,
-    limit: Limit = None,
-    threads: Threads = 1,
-    as_json: AsJson = False,
-) -> None:
-    """Compare every intermediate value with a foreign runtime; exit status 1 if one differs."""
-    import hwsim
-    from hwsim.archives import read_arrays
-    from hwsim.feeding import Preparation, read_feed
-
-    graph = hwsim.load(model)
-    if data is not None:
-        arrays = read_feed(graph, data, key, Preparation.of(divide, mean, std), limit).arrays
-    elif against.endswith(".npz"):
-        saved = read_arrays(Path(against))
-        arrays = {name: saved[name] for name in graph.input_names if name in saved}
-    else:
-        arrays = hwsim.random_inputs(graph, random, seed)
-    result = hwsim.validate(graph, arrays, against, threads=threads)
-    if as_json:
-        print_json(
-            {
-                "model": graph.name,
-                "against": result.against,
-                "samples": result.samples,
-                "elements": result.elements,
-                "differing": result.differing,
-                "missing": list(result.missing),
-                "values": json.loads(result.to_frame().to_json(orient="records")),
-            }
-        )
-    else:
-        _print_validation(graph, result)
-    if not result.ok:
-        raise typer.Exit(1)
-
-
-def _print_validation(graph: "Graph", result: "Validation") -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(title=f"{graph.name} against {result.against}, {result.samples} inputs")
-    table.add_column("value", no_wrap=True)
-    for name in ("operator", "elements", "differing", "largest"):
-        table.add_column(name, justify="right")
-    for row in result.rows:
-        counts = f"{row.elements:,}", f"{row.differing:,}", f"{row.largest:g}"
-        table.add_row(tail(row.value), row.operator, *counts)
-    console = Console()
-    console.print(table)
-    if result.missing:
-        console.print(f"not shown by {result.against}: {', '.join(result.missing)}", markup=False)
-    print(f"{result.differing} of {result.elements:,} elements differ")
-    if result.first is not None:
-        print(f"first: {result.first.value} ({result.first.operator})")

@@ -12,24 +12,32 @@ from hwsim.attributes import (
     ClipAttrs,
     ConcatAttrs,
     ConvAttrs,
+    FakeQuantAttrs,
+    FakeTruncAttrs,
     FullyConnectedAttrs,
     FusedAttrs,
+    GatherAttrs,
     GeluAttrs,
     LeakyReluAttrs,
+    LstmAttrs,
     MatMulAttrs,
     MeanAttrs,
     NormAttrs,
     PadAttrs,
     PoolAttrs,
+    RealRounding,
     ReshapeAttrs,
     SliceAttrs,
     SoftmaxAttrs,
     SplitAttrs,
+    SvdfAttrs,
     TransposeAttrs,
+    TransposeConvAttrs,
 )
 from hwsim.batch import batch_size, entries, joined, with_batch
 from hwsim.errors import GraphError, HwsimError
 from hwsim.graph import Graph, Node
+from hwsim.inputs import check_indices, index_limit
 from hwsim.ops import Op
 
 Tensor = Any  # a torch.Tensor; torch is an extra, and its own stubs are partly untyped
@@ -66,6 +74,24 @@ def _conv(node: Node, x: Tensor, w: Tensor, b: Tensor | None) -> Tensor:
         kernel, groups = w.permute(0, 3, 1, 2), attrs.groups
     y = f.conv2d(image, kernel, b, attrs.stride, 0, attrs.dilation, groups)
     return _clamp(y.permute(0, 2, 3, 1), attrs.activation)
+
+
+def _transpose_conv(node: Node, x: Tensor, w: Tensor, b: Tensor | None) -> Tensor:
+    f = _torch().nn.functional
+    attrs = node.attrs
+    assert isinstance(attrs, TransposeConvAttrs)
+    whole = f.conv_transpose2d(x.permute(0, 3, 1, 2), w.permute(3, 0, 1, 2), None, attrs.stride)
+    (top, left), (height, width) = attrs.origin, attrs.size
+    bottom, right = top + height - whole.shape[2], left + width - whole.shape[3]
+    y = f.pad(whole, (-left, right, -top, bottom)).permute(0, 2, 3, 1)
+    return _clamp(y if b is None else y + b, attrs.activation)
+
+
+def _gather(node: Node, table: Tensor, indices: Tensor) -> Tensor:
+    assert isinstance(node.attrs, GatherAttrs)
+    axis = node.attrs.axis
+    shape = (*table.shape[:axis], *indices.shape, *table.shape[axis + 1 :])
+    return table.index_select(axis, indices.reshape(-1).long()).reshape(shape)
 
 
 def _fully_connected(node: Node, x: Tensor, w: Tensor, b: Tensor | None) -> Tensor:
@@ -120,7 +146,12 @@ def _mean(node: Node, x: Tensor) -> Tensor:
 
 def _softmax(node: Node, x: Tensor) -> Tensor:
     assert isinstance(node.attrs, SoftmaxAttrs)
-    return (x * node.attrs.beta).softmax(dim=-1)
+    scores = x * node.attrs.beta
+    if node.attrs.causal:
+        queries, keys = x.shape[-2:]
+        hidden = _torch().ones(queries, keys, dtype=bool).triu(1 + keys - queries)
+        scores = scores.masked_fill(hidden, float("-inf"))
+    return scores.softmax(dim=-1)
 
 
 def _layer_norm(node: Node, x: Tensor, gamma: Tensor, beta: Tensor | None = None) -> Tensor:
@@ -128,11 +159,45 @@ def _layer_norm(node: Node, x: Tensor, gamma: Tensor, beta: Tensor | None = None
     return _torch().nn.functional.layer_norm(x, x.shape[-1:], gamma, beta, node.attrs.epsilon)
 
 
+def _rms_norm(node: Node, x: Tensor, gamma: Tensor) -> Tensor:
+    assert isinstance(node.attrs, NormAttrs)
+    return x * (x.square().mean(dim=-1, keepdim=True) + node.attrs.epsilon).rsqrt() * gamma
+
+
 def _batch_norm(
     node: Node, x: Tensor, gamma: Tensor, beta: Tensor, mean: Tensor, variance: Tensor
 ) -> Tensor:
     assert isinstance(node.attrs, NormAttrs)
     return (x - mean) * (variance + node.attrs.epsilon).rsqrt() * gamma + beta
+
+
+def _lstm(node: Node, x: Tensor, *operands: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+    assert isinstance(node.attrs, LstmAttrs)
+    torch = _torch()
+    clip = node.attrs.cell_clip
+    weights, recurrent = torch.cat(operands[:4]), torch.cat(operands[4:8])
+    hidden, cell = operands[8:10]
+    assert hidden is not None
+    biases = [*operands[10:], *[None] * (14 - len(operands))]
+    bias = torch.cat([hidden.new_zeros(hidden.shape[1]) if b is None else b for b in biases])
+    steps = []
+    for step in range(x.shape[1]):
+        sums = x[:, step] @ weights.T + hidden @ recurrent.T + bias
+        i, f, g, o = sums.chunk(4, dim=1)
+        cell = f.sigmoid() * cell + i.sigmoid() * g.tanh()
+        cell = cell.clamp(-clip, clip)
+        hidden = o.sigmoid() * cell.tanh()
+        steps.append(hidden)
+    return torch.stack(steps, dim=1), hidden, cell
+
+
+def _svdf(
+    node: Node, x: Tensor, feature: Tensor, time: Tensor, state: Tensor, bias: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    assert isinstance(node.attrs, SvdfAttrs)
+    pushed = _torch().cat((state[:, :, 1:], (x @ feature.T)[:, :, None]), dim=2)
+    y = (pushed * time).sum(dim=2).reshape(x.shape[0], -1, node.attrs.rank).sum(dim=2)
+    return _clamp(y if bias is None else y + bias, node.attrs.activation), pushed
 
 
 def _unary(function: Callable[[Tensor], Tensor]) -> Callable[..., Tensor]:
@@ -193,6 +258,50 @@ def _strided_slice(node: Node, x: Tensor) -> Tensor:
     return x
 
 
+def _round(y: Tensor, rounding: RealRounding) -> Tensor:
+    """Round as QONNX does, each step in the precision of `y`."""
+    match rounding:
+        case RealRounding.HALF_EVEN:
+            return y.round()
+        case RealRounding.FLOOR:
+            return y.floor()
+        case RealRounding.CEIL:
+            return y.ceil()
+        case RealRounding.ZERO:
+            return y.trunc()
+        case RealRounding.AWAY:
+            return y.sign() * y.abs().ceil()
+        case RealRounding.HALF_AWAY:
+            return y.sign() * (y.abs() + 0.5).floor()
+        case RealRounding.HALF_ZERO:
+            return y.sign() * (y.abs() - 0.5).ceil()
+
+
+def _fake_quant(node: Node, x: Tensor) -> Tensor:
+    torch, attrs = _torch(), node.attrs
+    assert isinstance(attrs, FakeQuantAttrs)
+    scale, zero_point = (
+        torch.from_numpy(np.asarray(a, np.float32)) for a in attrs.quant.broadcast(x.ndim)
+    )
+    if attrs.bipolar:
+        return torch.where(x >= 0, 1.0, -1.0) * scale
+    codes = _round((x / scale + zero_point).clamp(attrs.low, attrs.high), attrs.rounding)
+    return (codes - zero_point) * scale
+
+
+def _fake_trunc(node: Node, x: Tensor) -> Tensor:
+    torch, attrs = _torch(), node.attrs
+    assert isinstance(attrs, FakeTruncAttrs)
+    scale, zero_point = (
+        torch.from_numpy(np.asarray(a, np.float32)) for a in attrs.quant.broadcast(x.ndim)
+    )
+    y = (x / scale + zero_point).round() / 2.0**attrs.shift
+    if attrs.ends is not None:
+        y = y.clamp(*attrs.ends)
+    out_scale, out_zero = attrs.output
+    return (_round(y, attrs.rounding) - out_zero) * out_scale
+
+
 def _split(node: Node, x: Tensor) -> Any:
     assert isinstance(node.attrs, SplitAttrs)
     return x.split(node.attrs.sizes, dim=node.attrs.axis)
@@ -202,18 +311,25 @@ RULES: Mapping[Op, Callable[..., Any]] = MappingProxyType(
     {
         Op.CONV_2D: _conv,
         Op.DEPTHWISE_CONV_2D: _conv,
+        Op.TRANSPOSE_CONV: _transpose_conv,
         Op.FULLY_CONNECTED: _fully_connected,
         Op.MATMUL: _matmul,
+        Op.LSTM: _lstm,
+        Op.SVDF: _svdf,
         Op.ADD: _binary(lambda a, b: a + b),
         Op.SUB: _binary(lambda a, b: a - b),
         Op.MUL: _binary(lambda a, b: a * b),
         Op.DIV: _binary(lambda a, b: a / b),
         Op.POW: _binary(lambda a, b: a**b),
+        Op.MAXIMUM: _binary(lambda a, b: a.maximum(b)),
+        Op.MINIMUM: _binary(lambda a, b: a.minimum(b)),
+        Op.SQUARED_DIFFERENCE: _binary(lambda a, b: (a - b) ** 2),
         Op.AVERAGE_POOL_2D: _pool,
         Op.MAX_POOL_2D: _pool,
         Op.MEAN: _mean,
         Op.SOFTMAX: _softmax,
         Op.LAYER_NORM: _layer_norm,
+        Op.RMS_NORM: _rms_norm,
         Op.BATCH_NORM: _batch_norm,
         Op.RELU: _unary(lambda x: x.clamp(min=0)),
         Op.RELU6: _unary(lambda x: x.clamp(0, 6)),
@@ -224,6 +340,9 @@ RULES: Mapping[Op, Callable[..., Any]] = MappingProxyType(
         Op.TANH: _unary(lambda x: x.tanh()),
         Op.HARD_SWISH: _unary(lambda x: _torch().nn.functional.hardswish(x)),
         Op.GELU: _gelu,
+        Op.SILU: _unary(lambda x: x * x.sigmoid()),
+        Op.EXP: _unary(lambda x: x.exp()),
+        Op.RSQRT: _unary(lambda x: x.rsqrt()),
         Op.ERF: _unary(lambda x: x.erf()),
         Op.SQRT: _unary(lambda x: x.sqrt()),
         Op.RESHAPE: _reshape,
@@ -232,6 +351,9 @@ RULES: Mapping[Op, Callable[..., Any]] = MappingProxyType(
         Op.CONCATENATION: _concatenation,
         Op.STRIDED_SLICE: _strided_slice,
         Op.SPLIT: _split,
+        Op.GATHER: _gather,
+        Op.FAKE_QUANT: _fake_quant,
+        Op.FAKE_TRUNC: _fake_trunc,
     }
 )
 
@@ -255,8 +377,10 @@ def check_floats(graph: Graph) -> None:
     if not graph.is_float:
         raise GraphError(f"graph {graph.name!r} must hold floats, not quantized codes")
     for value in graph.values.values():
-        if not value.is_float:
+        indexes = index_limit(graph, value.name) is not None and value.name in graph.input_names
+        if not value.is_float and not indexes:
             raise GraphError(f"value {value.name!r} must hold floats, not {value.dtype}")
+    check_indices(graph)
     for node in graph.nodes:
         if node.op not in RULES:
             raise GraphError(f"node {node.name!r} ({node.op.value}) must not stand among floats")
@@ -297,7 +421,8 @@ def apply_node(node: Node, operands: list[Tensor | None]) -> Tensors:
 
 
 def _with_bias(node: Node, operands: list[Any]) -> list[Any]:
-    if node.op in (Op.CONV_2D, Op.DEPTHWISE_CONV_2D, Op.FULLY_CONNECTED) and len(operands) == 2:
+    weighted = (Op.CONV_2D, Op.DEPTHWISE_CONV_2D, Op.TRANSPOSE_CONV, Op.FULLY_CONNECTED)
+    if node.op in weighted and len(operands) == 2:
         return [*operands, None]
     return operands
 

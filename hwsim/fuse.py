@@ -19,6 +19,8 @@ from hwsim.attributes import (
     FusedAttrs,
     GeluAttrs,
     MatMulAttrs,
+    MeanAttrs,
+    NoAttrs,
     NormAttrs,
     SoftmaxAttrs,
 )
@@ -27,7 +29,9 @@ from hwsim.ops import Op
 from hwsim.quant import FLOAT32
 
 LINEAR = frozenset({Op.CONV_2D, Op.DEPTHWISE_CONV_2D, Op.FULLY_CONNECTED})
-MOVES = frozenset({Op.RESHAPE, Op.TRANSPOSE, Op.PAD, Op.CONCATENATION, Op.STRIDED_SLICE, Op.SPLIT})
+MOVES = frozenset(
+    {Op.RESHAPE, Op.TRANSPOSE, Op.PAD, Op.CONCATENATION, Op.STRIDED_SLICE, Op.SPLIT, Op.GATHER}
+)
 # Moves that a positive factor passes through, one computed input to one output each.
 _SHUFFLES = frozenset({Op.RESHAPE, Op.TRANSPOSE, Op.STRIDED_SLICE})
 _CLAMPS = {
@@ -247,7 +251,7 @@ def _multiplied(edit: _Edit, node: Node, factor: float) -> Node:
     if isinstance(attrs, MatMulAttrs):
         return replace(node, attrs=replace(attrs, scale=attrs.scale * factor))
     if isinstance(attrs, SoftmaxAttrs):
-        return replace(node, attrs=SoftmaxAttrs(attrs.beta * factor))
+        return replace(node, attrs=replace(attrs, beta=attrs.beta * factor))
     channels = _channels(edit.graph, node)
     name = f"{node.outputs[0]}/scaled"
     return _rescaled(edit, node, np.full(channels, factor), np.zeros(channels), name)
@@ -338,6 +342,127 @@ def _has_number(graph: Graph, node: Node, number: float) -> bool:
     )
 
 
+def find_silu(graph: Graph) -> Graph:
+    """Replace x * sigmoid(x) by SILU."""
+    return _to_fixpoint(graph, _find_one_silu)
+
+
+def _find_one_silu(graph: Graph) -> Graph | None:
+    for node in graph.nodes:
+        if node.op is not Op.LOGISTIC:
+            continue
+        product = _only_reader(graph, node.outputs[0])
+        if product is None or _other(product, node.outputs[0]) != node.inputs[0]:
+            continue
+        edit = _Edit(graph)
+        edit.nodes[product.name] = Node(
+            product.name, Op.SILU, node.inputs, product.outputs, NoAttrs()
+        )
+        return edit.done()
+    return None
+
+
+def find_rms_norm(graph: Graph) -> Graph:
+    """Replace x / sqrt(mean(x**2) + epsilon) * gamma, as exporters write it, by RMS_NORM."""
+    return _to_fixpoint(graph, _find_one_rms_norm)
+
+
+def _find_one_rms_norm(graph: Graph) -> Graph | None:
+    for node in graph.nodes:
+        found = _mean_square(graph, node) if node.op is Op.SQRT else None
+        divided = _only_reader(graph, node.outputs[0])
+        if found is None or divided is None or divided.op is not Op.DIV:
+            continue
+        x, epsilon = found
+        last: Node | None = divided
+        if divided.inputs[0] != x:  # x * (1 / sqrt)
+            last = _only_reader(graph, divided.outputs[0])
+            ones = graph.values[divided.inputs[0]]
+            if ones.data is None or not np.all(ones.data == 1) or last is None:
+                continue
+            if _other(last, divided.outputs[0]) != x:
+                continue
+        assert last is not None
+        edit = _Edit(graph)
+        channels = graph.values[x].shape[-1]
+        gamma = np.ones(channels)
+        scaled = _only_reader(graph, last.outputs[0])
+        factor = _other(scaled, last.outputs[0]) if scaled is not None else None
+        if scaled is not None and factor is not None:
+            constant = graph.values[factor]
+            if constant.data is not None and constant.shape[-1:] == (constant.elements,):
+                if constant.elements == channels:
+                    gamma, last = edit.data(factor).reshape(-1), scaled
+        if graph.values[last.outputs[0]].shape != graph.values[x].shape:
+            continue
+        name = edit.constant(f"{last.outputs[0]}/gamma", gamma)
+        edit.nodes[last.name] = Node(
+            last.name, Op.RMS_NORM, (x, name), last.outputs, NormAttrs(epsilon)
+        )
+        return edit.done()
+    return None
+
+
+def _mean_square(graph: Graph, root: Node) -> tuple[str, float] | None:
+    """Return (x, epsilon) where a square root's operand is mean(x**2) + epsilon, last axis."""
+    total = graph.producer.get(root.inputs[0])
+    if total is None or total.op is not Op.ADD or _activation(total.attrs) is not Activation.NONE:
+        return None
+    for mean_name, constant in (total.inputs, total.inputs[::-1]):
+        number, mean = graph.values[constant], graph.producer.get(mean_name)
+        if number.data is None or number.elements != 1 or mean is None:
+            continue
+        square = graph.producer.get(mean.inputs[0]) if mean.op is Op.MEAN else None
+        if square is None or not isinstance(mean.attrs, MeanAttrs):
+            continue
+        x = square.inputs[0]
+        last = (len(graph.values[x].shape) - 1,)
+        if mean.attrs != MeanAttrs(last, True) or not 0 <= float(number.data.item()):
+            continue
+        if square.op is Op.MUL and square.inputs == (x, x):
+            return x, float(number.data.item())
+        if square.op is Op.POW and _has_number(graph, square, 2.0):
+            return x, float(number.data.item())
+    return None
+
+
+_MASKED = -1e4  # exp of it is 0 in float32 beside any logit that a network has
+
+
+def find_causal(graph: Graph) -> Graph:
+    """Fuse the addition of a causal mask, 0 or a very negative number, into SOFTMAX."""
+    return _to_fixpoint(graph, _find_one_causal)
+
+
+def _find_one_causal(graph: Graph) -> Graph | None:
+    for node in graph.nodes:
+        attrs = node.attrs
+        added = graph.producer.get(node.inputs[0]) if isinstance(attrs, SoftmaxAttrs) else None
+        if added is None or added.op is not Op.ADD or _only_reader(graph, node.inputs[0]) is None:
+            continue
+        assert isinstance(attrs, SoftmaxAttrs)
+        for scores, mask in (added.inputs, added.inputs[::-1]):
+            constant, shape = graph.values[mask], graph.values[scores].shape
+            if constant.data is None or shape != graph.values[node.inputs[0]].shape:
+                continue
+            if not _is_causal(np.broadcast_to(constant.data, shape)) or attrs.causal:
+                continue
+            edit = _Edit(graph)
+            edit.nodes[node.name] = replace(
+                node, inputs=(scores,), attrs=replace(attrs, causal=True)
+            )
+            return edit.done()
+    return None
+
+
+def _is_causal(mask: NDArray[np.floating]) -> bool:
+    if mask.ndim < 2 or mask.shape[-1] < mask.shape[-2]:
+        return False
+    queries, keys = mask.shape[-2:]
+    seen = np.tri(queries, keys, keys - queries, dtype=bool)
+    return bool(np.all(np.where(seen, mask == 0, mask <= _MASKED)))
+
+
 def fuse_clamps(graph: Graph) -> Graph:
     """Fuse RELU, RELU6 and RELU_N1_TO_1 into the operator before them."""
     return _to_fixpoint(graph, _fuse_one_clamp)
@@ -383,9 +508,13 @@ def fold_divisions(graph: Graph) -> Graph:
 PASSES: Sequence[Callable[[Graph], Graph]] = (
     fold_batch_norm,
     find_gelu,
+    find_silu,
+    find_rms_norm,
+    find_causal,
     fold_divisions,
     fold_bias,
     fold_factors,
+    find_causal,  # a factor stood between mask and softmax
     fuse_clamps,
 )
 
@@ -417,4 +546,14 @@ def accumulator_values(graph: Graph) -> frozenset[str]:
                 candidates.append((order[before.name], name))
         if candidates:
             found.add(max(candidates)[1])
+    return frozenset(found)
+
+
+def gelu_accumulators(graph: Graph) -> frozenset[str]:
+    """Return the sums of linear operators that only a GELU reads."""
+    found = set()
+    for node in graph.nodes:
+        before = graph.producer.get(node.inputs[0]) if node.op is Op.GELU else None
+        if before is not None and _absorbs(before) and _only_reader(graph, node.inputs[0]):
+            found.add(node.inputs[0])
     return frozenset(found)

@@ -6,10 +6,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hwsim.errors import InputError
+from hwsim.attributes import GatherAttrs
+from hwsim.errors import GraphError, InputError
 from hwsim.graph import Graph, Value
+from hwsim.ops import Op
 from hwsim.quant import Rounding, quantize_array
 
+# The slot of GATHER that takes indices.
+_INDICES = 1
 Arrays = Mapping[str, NDArray[Any]] | NDArray[Any]
 
 
@@ -116,3 +120,30 @@ def _check_codes(value: Value, array: NDArray[Any]) -> None:
     low, high = int(array.min()), int(array.max())
     if low < dtype.min or high > dtype.max:  # type: ignore[union-attr]
         raise InputError(f"input {value.name!r} must hold codes of {dtype}, not [{low}, {high}]")
+
+
+def check_indices(graph: Graph) -> None:
+    """Refuse an integer that is no quantized real anywhere but as the index of a GATHER.
+
+    Raises:
+        GraphError: If there is one.
+    """
+    for value in graph.activations:
+        if value.is_float or value.quant is not None:
+            continue
+        for node in graph.consumers[value.name]:
+            if node.op is not Op.GATHER or value.name in node.inputs[:_INDICES]:
+                raise GraphError(
+                    f"node {node.name!r} ({node.op.value}): {value.name!r} must hold floats, "
+                    f"not {value.dtype}"
+                )
+
+
+def index_limit(graph: Graph, name: str) -> int | None:
+    """Return the number of rows that an input of indices may name, or None for other inputs."""
+    sizes = [
+        graph.values[node.inputs[0]].shape[node.attrs.axis]
+        for node in graph.consumers[name]
+        if isinstance(node.attrs, GatherAttrs) and name in node.inputs[_INDICES:]
+    ]
+    return min(sizes, default=None)

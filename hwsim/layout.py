@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from hwsim.attributes import (
     Attrs,
     ConcatAttrs,
+    FakeQuantAttrs,
     MeanAttrs,
     PadAttrs,
     ReshapeAttrs,
@@ -23,7 +24,8 @@ SUFFIX = "/nhwc"
 
 _UNARY = frozenset({
     Op.RELU, Op.RELU6, Op.RELU_N1_TO_1, Op.CLIP, Op.LEAKY_RELU, Op.LOGISTIC, Op.TANH,
-    Op.HARD_SWISH, Op.GELU, Op.ERF, Op.SQRT, Op.QUANTIZE, Op.DEQUANTIZE,
+    Op.HARD_SWISH, Op.GELU, Op.SILU, Op.ERF, Op.SQRT, Op.QUANTIZE, Op.DEQUANTIZE,
+    Op.FAKE_QUANT, Op.FAKE_TRUNC,
 })  # fmt: skip
 _BINARY = frozenset({Op.ADD, Op.SUB, Op.MUL, Op.DIV, Op.POW})
 _MOVABLE = _UNARY | _BINARY | {Op.CONCATENATION, Op.PAD, Op.STRIDED_SLICE, Op.SPLIT, Op.MEAN}
@@ -145,6 +147,9 @@ def _moved(attrs: Attrs, perm: tuple[int, ...]) -> tuple[Attrs, tuple[int, ...]]
     match attrs:
         case ConcatAttrs():
             return replace(attrs, axis=perm[attrs.axis]), perm
+        case FakeQuantAttrs() if attrs.quant.axis is not None:
+            quant = replace(attrs.quant, axis=perm[attrs.quant.axis])
+            return replace(attrs, quant=quant), perm
         case SplitAttrs():
             return replace(attrs, axis=perm[attrs.axis]), perm
         case PadAttrs():

@@ -19,7 +19,9 @@ from hwsim.quant import IntType
 from hwsim.tables import Option
 from hwsim.workload import Layer, Tensor, Unit, Work
 
-CHOOSING = LINEAR | {Op.MATMUL}
+_WEIGHTED = LINEAR | {Op.TRANSPOSE_CONV}
+CHOOSING = _WEIGHTED | {Op.MATMUL}
+_MULTIPLYING = CHOOSING | {Op.LSTM, Op.SVDF}
 # Width of a tensor that no layer's choice decides.
 FREE_BITS = 8
 # A residual stream sums many branches, and the network's outputs feed the host: both stay wide.
@@ -79,7 +81,7 @@ class Partition:
         for name in self.members(group):
             if name in self.graph.output_names:
                 return WIDE_BITS
-            if any(node.op is Op.LAYER_NORM for node in self.graph.consumers[name]):
+            if any(node.op in (Op.LAYER_NORM, Op.RMS_NORM) for node in self.graph.consumers[name]):
                 return WIDE_BITS
         return FREE_BITS
 
@@ -111,9 +113,11 @@ def partition(graph: Graph) -> Partition:
     groups = _Disjoint(names)
     for node in fused.nodes:
         if node.op in MOVES or node.op is Op.MAX_POOL_2D:
-            dynamic = [n for n in node.inputs if n and not fused.values[n].is_constant]
-            for name in (*dynamic[1:], *node.outputs):
-                groups.union(dynamic[0], name)
+            # A table's codes are moved, the indices that choose them are not.
+            moved = node.inputs[:1] if node.op is Op.GATHER else node.inputs
+            dynamic = [n for n in moved if n and not fused.values[n].is_constant]
+            for name in (*dynamic, *node.outputs)[1:]:
+                groups.union((*dynamic, *node.outputs)[0], name)
     choosers = [node for node in fused.nodes if node.op in CHOOSING]
     units = _Disjoint([node.name for node in choosers])
     first: dict[str, str] = {}
@@ -244,11 +248,15 @@ def _native(parts: Partition, unit: str) -> Option | None:
 def _layer(graph: Graph, node: Node) -> Layer:
     out = graph.values[node.outputs[0]]
     groups, m, n, k, kernel, weights = 1, out.elements, 1, 1, (1, 1), 0
-    if node.op in LINEAR:
+    if node.op in _WEIGHTED:
         shape = graph.values[node.inputs[1]].shape
         weights = math.prod(shape)
         if node.op is Op.FULLY_CONNECTED:
             m, n, k = out.elements // shape[0], shape[0], shape[1]
+        elif node.op is Op.TRANSPOSE_CONV:
+            pixels = graph.values[node.inputs[0]].elements // shape[3]
+            m, n, k = pixels, math.prod(shape[:3]), shape[3]
+            kernel = (shape[1], shape[2])
         elif node.op is Op.DEPTHWISE_CONV_2D:
             groups, m, k = shape[3], out.elements // shape[3], shape[1] * shape[2]
             kernel = (shape[1], shape[2])
@@ -257,16 +265,18 @@ def _layer(graph: Graph, node: Node) -> Layer:
             groups = node.attrs.groups
             m, n = out.elements // shape[0], shape[0] // groups
             k, kernel = math.prod(shape[1:]), (shape[1], shape[2])
+    elif OPS[node.op].work is Work.RECURRENT:
+        m, n, k, weights = _recurrent(graph, node)
     elif isinstance(node.attrs, MatMulAttrs):
         a = graph.values[node.inputs[0]].shape
         m, n = out.shape[-2:]
         k = a[-2] if node.attrs.transpose_a else a[-1]
         groups = math.prod(out.shape[:-2])
-    has_bias = node.op in LINEAR and len(node.inputs) > 2 and node.inputs[2]
+    has_bias = node.op in _WEIGHTED and len(node.inputs) > 2 and node.inputs[2]
     return Layer(
         node=node.name,
         work=OPS[node.op].work,
-        macs=groups * m * n * k if node.op in CHOOSING else 0,
+        macs=groups * m * n * k if node.op in _MULTIPLYING else 0,
         groups=groups,
         m=m,
         n=n,
@@ -276,6 +286,18 @@ def _layer(graph: Graph, node: Node) -> Layer:
         weight_elements=weights,
         bias_elements=graph.values[node.inputs[2]].elements if has_bias else 0,
     )
+
+
+def _recurrent(graph: Graph, node: Node) -> tuple[int, int, int, int]:
+    """Return (m, n, k, weights) of a recurrent operator as one GEMM, a row for every step."""
+    x = graph.values[node.inputs[0]].shape
+    if node.op is Op.SVDF:
+        features, memory = graph.values[node.inputs[2]].shape
+        depth = x[-1] + memory
+        return x[0], features, depth, features * depth
+    units = graph.values[node.inputs[9]].shape[1]
+    gates, depth = 4 * units, x[-1] + units
+    return x[0] * x[1], gates, depth, gates * depth
 
 
 Bits = int | str | Option | tuple[int, int]

@@ -11,6 +11,7 @@ from numpy.typing import DTypeLike, NDArray
 from hwsim.errors import QuantizationError
 
 MAX_BITS = 64
+SMALLEST_SCALE = 2.0**-126
 
 
 class Rounding(Enum):
@@ -116,7 +117,8 @@ class QuantParams:
     """The affine map real = scale * (code - zero_point).
 
     Args:
-        scale: One positive finite float per tensor, or one per index of `axis`.
+        scale: One positive float per tensor, or one per index of `axis`; a normal number of
+            float32, so that no runtime flushes it to zero.
         zero_point: As many codes as scales.
         axis: The kept axis of per-channel parameters; None is per tensor.
     """
@@ -131,6 +133,11 @@ class QuantParams:
             if not (math.isfinite(scale) and scale > 0):
                 raise QuantizationError(
                     f"scale[{index}] must be a positive finite number, not {scale}"
+                )
+            if scale < SMALLEST_SCALE:
+                raise QuantizationError(
+                    f"scale[{index}] must be at least {SMALLEST_SCALE:g}, the smallest normal "
+                    f"float32, not {scale:g}"
                 )
         if not self.scale:
             raise QuantizationError("scale must hold at least one number, not none")

@@ -1,12 +1,14 @@
-"""From a calibrated float graph to an integer graph of the `hawq` profile.
+"""From a calibrated float graph to an integer graph of a dyadic profile, `hawq` unless given.
 
 Weights are symmetric, per output channel. Activations are symmetric per tensor, unsigned where the
 range holds no negative number. A bias has 32 bits at scale s_x * s_w; a layer whose sum feeds an
 addition hands over its accumulator. Source: sources.md, B; HAWQ-V3 (arXiv 2011.10680).
 """
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -16,12 +18,15 @@ from numpy.typing import NDArray
 from hwsim.attributes import PadAttrs
 from hwsim.calibration import Ranges
 from hwsim.errors import QuantizationError
-from hwsim.fuse import LINEAR, MOVES
+from hwsim.fuse import LINEAR, MOVES, gelu_accumulators
 from hwsim.graph import Graph, Node, Value, rebuild
 from hwsim.multiplier import float32_product
-from hwsim.norm import FRACTION_BITS
+from hwsim.norm import FRACTION_BITS, RECIPROCAL_BITS
 from hwsim.ops import Op
 from hwsim.partition import WIDE_BITS, Bits, Partition, partition, selection_of
+from hwsim.profile import Method, NumericProfile
+from hwsim.profiles import find_profile
+from hwsim.profiles.dyadic import HAWQ
 from hwsim.quant import (
     INT32,
     IntType,
@@ -38,6 +43,8 @@ _BIAS_LIMIT = 1 << 24
 # LayerNorm's beta stays below this many times the largest gamma: 2**5 * 2**15 * 2**FRACTION_BITS
 # is half of what 32 bits hold.
 _BETA_LIMIT = 1 << 5
+# Where gamma is folded into the scale, beta / gamma is an integer that float64 holds.
+_WIDE_BETA = 2.0**53
 
 
 @dataclass(frozen=True)
@@ -48,11 +55,13 @@ class Scheme:
         parts: The partition of the fused graph.
         options: Widths by unit.
         formats: (type, parameters) by code group.
+        profile: The arithmetic that the formats are for.
     """
 
     parts: Partition
     options: Mapping[str, Option]
     formats: Mapping[str, tuple[IntType, QuantParams]]
+    profile: NumericProfile = HAWQ
 
     def of(self, name: str) -> tuple[IntType, QuantParams]:
         """Return the format of an activation."""
@@ -69,6 +78,7 @@ def quantize(
     bits: Bits | Mapping[str, Bits] | Allocation = 8,
     *,
     first_last: Bits | None = None,
+    profile: str | Path | NumericProfile = HAWQ,
 ) -> Graph:
     """Return the integer graph of a float graph.
 
@@ -77,12 +87,17 @@ def quantize(
         ranges: Its calibration.
         bits: One width (or pair) for all units, one per unit, or an allocation; 2 to 8 bits.
         first_last: Widths of the layers at the network's border, where they differ.
+        profile: The arithmetic that will run the graph, one of dyadic multipliers: its methods
+            decide the formats of softmax, GELU and LayerNorm.
 
     Raises:
         QuantizationError: If a width, a range or an operator has no integer form.
     """
-    scheme = plan_scheme(partition(graph), ranges, bits, first_last)
-    return _Builder(scheme).build()
+    known = profile if isinstance(profile, NumericProfile) else find_profile(profile)
+    scheme = plan_scheme(partition(graph), ranges, bits, first_last, known)
+    made = _Builder(scheme).build()
+    # A file's profile is found again by its path alone.
+    return made if isinstance(profile, NumericProfile) else replace(made, profile=str(profile))
 
 
 def plan_scheme(
@@ -90,6 +105,7 @@ def plan_scheme(
     ranges: Ranges,
     bits: Bits | Mapping[str, Bits] | Allocation,
     first_last: Bits | None = None,
+    profile: NumericProfile = HAWQ,
 ) -> Scheme:
     """Return the formats of a configuration.
 
@@ -109,13 +125,28 @@ def plan_scheme(
                     f"unit {unit!r}: {name} must be in [{MIN_BITS}, {MAX_BITS}], "
                     f"not {getattr(option, name)}"
                 )
-    groups = dict.fromkeys(parts.group.values())
-    formats = {group: group_format(parts, ranges, options, group) for group in groups}
-    return Scheme(parts, options, formats)
+    if _method(profile, Op.GELU) is Method.IBERT:
+        sums = parts.accumulators | gelu_accumulators(parts.graph)
+        parts = replace(parts, accumulators=sums)
+    groups = {
+        group: None for name, group in parts.group.items() if parts.graph.values[name].is_float
+    }
+    formats = {group: group_format(parts, ranges, options, group, profile) for group in groups}
+    return Scheme(parts, options, formats, profile)
+
+
+def _method(profile: NumericProfile, op: Op) -> Method | None:
+    """Return how a profile computes an operator, or None where it has no row for it."""
+    rule = profile.rules.get((op, 16), profile.rules.get((op, 8)))
+    return None if rule is None else rule.method
 
 
 def group_format(
-    parts: Partition, ranges: Ranges, options: Mapping[str, Option], group: str
+    parts: Partition,
+    ranges: Ranges,
+    options: Mapping[str, Option],
+    group: str,
+    profile: NumericProfile = HAWQ,
 ) -> tuple[IntType, QuantParams]:
     """Return the type and parameters of a code group.
 
@@ -137,8 +168,9 @@ def group_format(
             raise QuantizationError(
                 f"value {members[0]!r}: a softmax must not be joined with other values"
             )
-        dtype = IntType(min(bits, MAX_BITS), signed=False)
-        return dtype, QuantParams.per_tensor(2.0**-dtype.bits)
+        dtype = IntType(min(bits, MAX_BITS), signed=_method(profile, Op.SOFTMAX) is Method.IVIT)
+        fraction = dtype.bits - 1 if dtype.signed else dtype.bits
+        return dtype, QuantParams.per_tensor(2.0**-fraction)
     for name in members:
         if name not in ranges.bounds:
             raise QuantizationError(f"value {name!r} must have a calibrated range; calibrate first")
@@ -189,13 +221,19 @@ class _Builder:
 
     def build(self) -> Graph:
         for value in self.graph.activations:
-            if value.name not in self.scheme.parts.accumulators:
+            if not value.is_float:
+                self.values[value.name] = value  # indices
+            elif value.name not in self.scheme.parts.accumulators:
                 dtype, quant = self.scheme.of(value.name)
                 self.values[value.name] = replace(value, dtype=dtype, quant=quant)
         for node in self.graph.nodes:
             self.nodes.append(self.convert(node))
         made = replace(
-            self.graph, nodes=tuple(self.nodes), values=self.values, profile="hawq", origin=None
+            self.graph,
+            nodes=tuple(self.nodes),
+            values=self.values,
+            profile=self.scheme.profile.name,
+            origin=None,
         )
         return rebuild(made, made.nodes, made.values.values())
 
@@ -274,6 +312,8 @@ class _Builder:
         """
         gamma = self.reals(node.inputs[1])
         beta = self.reals(node.inputs[2]) if len(node.inputs) > 2 and node.inputs[2] else None
+        if _method(self.scheme.profile, node.op) in (Method.IBERT, Method.IVIT):
+            return self.sign_norm(node, gamma, beta)
         dtype = IntType(16)
         magnitude = float(np.abs(gamma).max())
         if beta is not None:
@@ -284,6 +324,38 @@ class _Builder:
         if beta is not None:
             quant = QuantParams.per_tensor(scale * 2.0**-FRACTION_BITS)
             inputs.append(self.constant(f"{node.name}/beta", beta, INT32, quant))
+        return replace(node, inputs=tuple(inputs))
+
+    def sign_norm(
+        self, node: Node, gamma: NDArray[np.float64], beta: NDArray[np.float64] | None
+    ) -> Node:
+        """Keep gamma as a sign with a scale per channel, beta / gamma in normalized codes."""
+        if not gamma.all():
+            raise QuantizationError(
+                f"node {node.name!r}: gamma must not be 0 in any channel under "
+                f"{self.scheme.profile.name}, which divides beta by it"
+            )
+        channels = len(gamma)
+        zeros = (0,) * channels
+        unit = math.sqrt(channels) * 2.0**-RECIPROCAL_BITS
+        signs = np.where(gamma > 0, 1, -1).astype(np.int8)
+        magnitudes = np.abs(gamma)
+        name = f"{node.name}/gamma"
+        quant = QuantParams(tuple(magnitudes.tolist()), zeros, 0)
+        self.values[name] = Value(name, gamma.shape, IntType(2), quant, signs)
+        inputs = [node.inputs[0], name]
+        if beta is not None:
+            floors = np.floor(beta / gamma / unit) * signs
+            if np.abs(floors).max() >= _WIDE_BETA:
+                raise QuantizationError(
+                    f"node {node.name!r}: beta / gamma must stay below {_WIDE_BETA * unit:g}"
+                )
+            name = f"{node.name}/beta"
+            dtype = INT32 if np.abs(floors).max() <= INT32.max else IntType(64)
+            quant = QuantParams(tuple((magnitudes * unit).tolist()), zeros, 0)
+            codes = floors.astype(dtype.storage)
+            self.values[name] = Value(name, codes.shape, dtype, quant, codes)
+            inputs.append(name)
         return replace(node, inputs=tuple(inputs))
 
     def concatenation(self, node: Node) -> Node:
@@ -308,15 +380,17 @@ class _Builder:
 _Converter = Callable[[_Builder, Node], Node]
 _SAME = (
     Op.MATMUL, Op.AVERAGE_POOL_2D, Op.MAX_POOL_2D, Op.MEAN, Op.SOFTMAX, Op.RELU, Op.RELU6,
-    Op.RELU_N1_TO_1, Op.LEAKY_RELU, Op.LOGISTIC, Op.TANH, Op.HARD_SWISH, Op.GELU, Op.RESHAPE,
-    Op.TRANSPOSE, Op.STRIDED_SLICE, Op.SPLIT,
+    Op.RELU_N1_TO_1, Op.CLIP, Op.LEAKY_RELU, Op.LOGISTIC, Op.TANH, Op.HARD_SWISH, Op.GELU, Op.SILU,
+    Op.RESHAPE, Op.TRANSPOSE, Op.STRIDED_SLICE, Op.SPLIT,
 )  # fmt: skip
 _CONVERTERS: Mapping[Op, _Converter] = MappingProxyType(
     dict.fromkeys(_SAME, _Builder.same)
     | dict.fromkeys((Op.ADD, Op.SUB, Op.MUL), _Builder.binary)
     | {
         Op.LAYER_NORM: _Builder.layer_norm,
+        Op.RMS_NORM: _Builder.layer_norm,
         Op.CONCATENATION: _Builder.concatenation,
+        Op.GATHER: _Builder.concatenation,
         Op.PAD: _Builder.pad,
     }
 )

@@ -12,6 +12,8 @@ from hwsim.attributes import (
     ConvAttrs,
     FullyConnectedAttrs,
     FusedAttrs,
+    GatherAttrs,
+    LstmAttrs,
     MatMulAttrs,
     MeanAttrs,
     NoAttrs,
@@ -23,7 +25,9 @@ from hwsim.attributes import (
     SliceAttrs,
     SoftmaxAttrs,
     SplitAttrs,
+    SvdfAttrs,
     TransposeAttrs,
+    TransposeConvAttrs,
 )
 from hwsim.errors import GraphError
 
@@ -119,6 +123,27 @@ def depthwise_shape(attrs: ConvAttrs, shapes: Sequence[Shape]) -> tuple[Shape, .
     return ((x[0], height, width, w[3]),)
 
 
+def transpose_conv_shape(attrs: TransposeConvAttrs, shapes: Sequence[Shape]) -> tuple[Shape, ...]:
+    """Return the output shape of TRANSPOSE_CONV."""
+    x, w = shapes[0], shapes[1]
+    _rank(x, 4, "input")
+    _rank(w, 4, "weights")
+    _require(w[3] == x[3], f"weights must have {x[3]} input channels, not {w[3]}")
+    # The third may be a bias or, where there is none, the output's shape.
+    for shape in shapes[2:]:
+        _require(shape in ((w[0],), (len(x),)), f"bias must have shape ({w[0]},), not {shape}")
+    for name, pair, least in (
+        ("stride", attrs.stride, 1), ("output size", attrs.size, 1), ("origin", attrs.origin, 0),
+    ):  # fmt: skip
+        _require(min(pair) >= least, f"{name} must be {least} or more on both axes, not {pair}")
+    elements = math.prod((x[0], *attrs.size, w[0]))
+    _require(
+        elements <= MAX_ELEMENTS,
+        f"output must hold at most {MAX_ELEMENTS} elements, not {elements}",
+    )
+    return ((x[0], *attrs.size, w[0]),)
+
+
 def fully_connected_shape(attrs: FullyConnectedAttrs, shapes: Sequence[Shape]) -> tuple[Shape, ...]:
     """Return the output shape of FULLY_CONNECTED."""
     x, w = shapes[0], shapes[1]
@@ -205,12 +230,17 @@ def same_shape(attrs: object, shapes: Sequence[Shape]) -> tuple[Shape, ...]:
 
 def softmax_shape(attrs: SoftmaxAttrs, shapes: Sequence[Shape]) -> tuple[Shape, ...]:
     """Return the output shape of SOFTMAX."""
-    _require(len(shapes[0]) >= 1, "input must have at least 1 axis, not 0")
-    return (shapes[0],)
+    x = shapes[0]
+    _require(len(x) >= 1, "input must have at least 1 axis, not 0")
+    _require(
+        not attrs.causal or (len(x) >= 2 and x[-1] >= x[-2]),
+        f"input of a causal softmax must have two axes or more and a key per query, not be {x}",
+    )
+    return (x,)
 
 
 def norm_shape(attrs: NormAttrs, shapes: Sequence[Shape]) -> tuple[Shape, ...]:
-    """Return the output shape of LAYER_NORM or BATCH_NORM."""
+    """Return the output shape of LAYER_NORM, RMS_NORM or BATCH_NORM."""
     x = shapes[0]
     _require(len(x) >= 1, "input must have at least 1 axis, not 0")
     _require(
@@ -289,6 +319,13 @@ def slice_shape(attrs: SliceAttrs, shapes: Sequence[Shape]) -> tuple[Shape, ...]
     return (attrs.sizes,)
 
 
+def gather_shape(attrs: GatherAttrs, shapes: Sequence[Shape]) -> tuple[Shape, ...]:
+    """Return the output shape of GATHER."""
+    table, indices = shapes
+    _axis(attrs.axis, table)
+    return ((*table[: attrs.axis], *indices, *table[attrs.axis + 1 :]),)
+
+
 def split_shape(attrs: SplitAttrs, shapes: Sequence[Shape]) -> tuple[Shape, ...]:
     """Return the output shapes of SPLIT."""
     x = shapes[0]
@@ -298,3 +335,44 @@ def split_shape(attrs: SplitAttrs, shapes: Sequence[Shape]) -> tuple[Shape, ...]
         f"pieces must add to {x[attrs.axis]} along axis {attrs.axis}, not {attrs.sizes}",
     )
     return tuple((*x[: attrs.axis], size, *x[attrs.axis + 1 :]) for size in attrs.sizes)
+
+
+def _same(shape: Shape, wanted: Shape, name: str) -> None:
+    _require(shape == wanted, f"{name} must have shape {wanted}, not {shape}")
+
+
+def lstm_shape(attrs: LstmAttrs, shapes: Sequence[Shape]) -> tuple[Shape, ...]:
+    """Return the shapes of an LSTM's hidden states, last hidden state and last cell state."""
+    x, inputs, recurrent, states = shapes[0], shapes[1:5], shapes[5:9], shapes[9:11]
+    _rank(x, 3, "input")
+    _rank(inputs[0], 2, "weights")
+    batch, steps, size = x
+    hidden = inputs[0][0]
+    _require(attrs.cell_clip > 0, f"cell_clip must be a positive number, not {attrs.cell_clip}")
+    for shape in inputs:
+        _same(shape, (hidden, size), "input weights")
+    for shape in recurrent:
+        _same(shape, (hidden, hidden), "recurrent weights")
+    for shape in states:
+        _same(shape, (batch, hidden), "state")
+    for shape in shapes[11:]:
+        _same(shape, (hidden,), "bias")
+    return (batch, steps, hidden), (batch, hidden), (batch, hidden)
+
+
+def svdf_shape(attrs: SvdfAttrs, shapes: Sequence[Shape]) -> tuple[Shape, ...]:
+    """Return the shapes of one step of an SVDF and of the state behind it."""
+    x, feature, time, state = shapes[:4]
+    _rank(x, 2, "input")
+    _rank(time, 2, "time weights")
+    features, memory = time
+    _same(feature, (features, x[1]), "feature weights")
+    _same(state, (x[0], features, memory), "state")
+    _require(
+        attrs.rank >= 1 and features % attrs.rank == 0,
+        f"features must be a multiple of rank {attrs.rank}, not {features}",
+    )
+    units = features // attrs.rank
+    for shape in shapes[4:]:
+        _same(shape, (units,), "bias")
+    return (x[0], units), state

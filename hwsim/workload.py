@@ -19,6 +19,7 @@ class Work(Enum):
     DEPTHWISE = "depthwise"
     FULLY_CONNECTED = "fully_connected"
     MATMUL = "matmul"
+    RECURRENT = "recurrent"
     ELEMENTWISE = "elementwise"
     POOL = "pool"
     REDUCE = "reduce"

@@ -14,6 +14,7 @@ from .jit import jit
 
 INT32_MIN = -(1 << 31)
 INT32_MAX = (1 << 31) - 1
+_LIMB = (1 << 31) - 1
 
 _DOUBLE = int(Requant.DOUBLE_ROUNDING)
 _DOUBLE_UP = int(Requant.DOUBLE_HALF_UP)
@@ -24,6 +25,7 @@ _FLOOR = int(Requant.FLOOR)
 _TRUNC = int(Requant.TRUNC)
 _REAL = int(Requant.REAL_HALF_AWAY)
 _FLOAT32 = int(Requant.FLOAT32_HALF_EVEN)
+_SHIFTED = int(Requant.FLOAT32_SHIFTED)
 _NONE = int(Requant.NONE)
 
 
@@ -134,12 +136,19 @@ def scale_float32(acc: int, ratio: float) -> int:
 
 
 @jit
+def requantize_float32(acc: int, ratio: float, zero_point: int, qmin: int, qmax: int) -> int:
+    """Return clamp(acc * ratio + zero_point), all in float32, rounded last, ties to even."""
+    shifted = np.float32(acc) * np.float32(ratio) + np.float32(zero_point)
+    return int(np.rint(min(max(float(shifted), float(qmin)), float(qmax))))
+
+
+@jit
 def scale(acc: int, scaling: Scaling, channel: int) -> int:
     """Scale one accumulator by the rule; the result is an unclamped int64."""
     rule = scaling.rule
     if rule == _DOUBLE:
         return scale_twice(acc, scaling.multiplier[channel], scaling.right_shift[channel])
-    if rule == _FLOAT32:
+    if rule in (_FLOAT32, _SHIFTED):
         return scale_float32(acc, scaling.real[channel])
     if rule == _REAL:
         exact = round_half_away(float(acc) * scaling.real[channel])
@@ -155,9 +164,40 @@ def scale(acc: int, scaling: Scaling, channel: int) -> int:
 
 
 @jit
+def scale_wide(acc: int, scaling: Scaling, channel: int) -> int:
+    """Scale an accumulator of up to 62 bits by a ratio below 1, ties to even, exactly.
+
+    The product of up to 93 bits is held in two limbs, high * 2**31 + low.
+    """
+    multiplier = int(scaling.multiplier[channel])
+    low = (acc & _LIMB) * multiplier
+    high = (acc >> 31) * multiplier + (low >> 31)
+    low &= _LIMB
+    shift = int(scaling.right_shift[channel])
+    whole = high >> shift
+    rest = high - (whole << shift)
+    half = (1 << shift) >> 1  # of the high limb; a shift of 0 has its half in the low one
+    if shift == 0:
+        rest, half, low = low, 1 << 30, 0
+    if rest > half or (rest == half and (low > 0 or whole & 1)):
+        whole += 1
+    return int(whole)
+
+
+@jit
+def requantize_wide(acc: int, scaling: Scaling, channel: int) -> int:
+    """Return the output code of one wide accumulator."""
+    scaled = scale_wide(widen(acc), scaling, channel)
+    return saturate(scaled + scaling.zero_point, scaling.qmin, scaling.qmax)
+
+
+@jit
 def requantize(acc: int, scaling: Scaling, channel: int) -> int:
     """Return the output code of one accumulator."""
     # Compiled integers are 64 bits wide; interpreted, an int32 accumulator would overflow.
+    if scaling.rule == _SHIFTED:
+        ratio, zero_point = scaling.real[channel], scaling.zero_point
+        return requantize_float32(widen(acc), ratio, zero_point, scaling.qmin, scaling.qmax)
     scaled = scale(widen(acc), scaling, channel)
     return saturate(scaled + scaling.zero_point, scaling.qmin, scaling.qmax)
 

@@ -123,6 +123,38 @@ def depthwise_conv_2d(
 
 
 @jit
+def transpose_conv(
+    x: Codes,
+    weights: Codes,
+    bias: Codes,
+    stride: tuple[int, int],
+    origin: tuple[int, int],
+    x_zero: int,
+    scaling: Scaling,
+    acc: Codes,
+    out: Codes,
+) -> None:
+    """Gather what `x` (B, H, W, I) scatters through (kh, kw, I, O) weights into `out`.
+
+    Output row r gets tap i of input row y where y * stride + i = r + origin.
+    """
+    taps_h, taps_w = weights.shape[0], weights.shape[1]
+    for b in range(out.shape[0]):
+        for row in range(out.shape[1]):
+            for col in range(out.shape[2]):
+                acc[:] = bias
+                for i in range((row + origin[0]) % stride[0], taps_h, stride[0]):
+                    y = (row + origin[0] - i) // stride[0]
+                    if y < 0 or y >= x.shape[1]:
+                        continue
+                    for j in range((col + origin[1]) % stride[1], taps_w, stride[1]):
+                        z = (col + origin[1] - j) // stride[1]
+                        if 0 <= z < x.shape[2]:
+                            add_products(acc, x[b, y, z], x_zero, weights[i, j])
+                requantize_row(acc, scaling, out[b, row, col])
+
+
+@jit
 def fully_connected(
     x: Codes,
     weights: Codes,

@@ -6,7 +6,7 @@ Oracle: tests/oracle/elementwise.py.
 import numpy as np
 from numpy.typing import NDArray
 
-from .arith import Scaling, requantize, saturate, scale
+from .arith import Scaling, requantize, rounding_shift, saturate, scale, widen
 from .jit import jit
 
 Codes = NDArray[np.integer]
@@ -33,6 +33,73 @@ def add_shifted(
         u = requantize((a[i] - a_zero) << left_shift, a_scaling, 0)
         v = requantize((b[i] - b_zero) << left_shift, b_scaling, 0)
         out[i] = requantize(u + sign * v, scaling, 0)
+
+
+@jit
+def add_powers(
+    kept: Codes,
+    shifted: Codes,
+    right_shift: int,
+    kept_sign: int,
+    shifted_sign: int,
+    qmin: int,
+    qmax: int,
+    out: Codes,
+) -> None:
+    """Add operands of which one is in the result's scale, the other 2**right_shift finer.
+
+    The sum saturates. Source: Add and Sub16, tensorflow/lite/kernels/internal/reference.
+    """
+    for i in range(out.size):
+        total = kept_sign * widen(kept[i])
+        total += shifted_sign * rounding_shift(widen(shifted[i]), right_shift)
+        out[i] = saturate(total, qmin, qmax)
+
+
+@jit
+def square_difference(
+    a: Codes,
+    b: Codes,
+    a_zero: int,
+    b_zero: int,
+    left_shift: int,
+    a_scaling: Scaling,
+    b_scaling: Scaling,
+    scaling: Scaling,
+    out: Codes,
+) -> None:
+    """Square the difference at a common scale that is 2**left_shift finer.
+
+    Source: tensorflow/lite/kernels/squared_difference.cc.
+    """
+    for i in range(out.size):
+        u = requantize((a[i] - a_zero) << left_shift, a_scaling, 0)
+        v = requantize((b[i] - b_zero) << left_shift, b_scaling, 0)
+        out[i] = requantize((u - v) * (u - v), scaling, 0)
+
+
+@jit
+def add_once(
+    a: Codes,
+    b: Codes,
+    a_zero: int,
+    b_zero: int,
+    a_multiplier: int,
+    b_multiplier: int,
+    right_shift: int,
+    zero_point: int,
+    qmin: int,
+    qmax: int,
+    out: Codes,
+) -> None:
+    """Add both products and shift once, ties up; subtract with a negative multiplier.
+
+    Source: XNNPACK src/qs8-vadd/scalar.c.in.
+    """
+    half = 1 << (right_shift - 1)
+    for i in range(out.size):
+        total = a_multiplier * (a[i] - a_zero) + b_multiplier * (b[i] - b_zero)
+        out[i] = saturate(((total + half) >> right_shift) + zero_point, qmin, qmax)
 
 
 @jit

@@ -7,12 +7,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hwsim.attributes import Activation, ConvAttrs, FullyConnectedAttrs, MatMulAttrs
+from hwsim.attributes import (
+    Activation,
+    ConvAttrs,
+    FullyConnectedAttrs,
+    MatMulAttrs,
+    TransposeConvAttrs,
+)
+from hwsim.errors import InputError
 from hwsim.graph import Value
 from hwsim.verify import centered_weights
 
 from .arith import Scaling
-from .conv import batched_matmul, conv_2d, depthwise_conv_2d, fully_connected
+from .conv import batched_matmul, conv_2d, depthwise_conv_2d, fully_connected, transpose_conv
 from .scaling import Scratch, Site, aligned, product_scaling
 
 Array = NDArray[Any]
@@ -41,18 +48,19 @@ def _packed(site: Site, axes: tuple[int, ...]) -> NDArray[np.signedinteger]:
         raise site.fail(f"weights {weights.name!r} must be a constant")
     site.integer(weights)
     centered = centered_weights(weights).transpose(axes)
-    return _placed(centered)
+    return placed(centered)
 
 
-def _placed(weights: NDArray[np.signedinteger]) -> NDArray[np.signedinteger]:
+def placed(weights: NDArray[np.signedinteger]) -> NDArray[np.signedinteger]:
     """Return an aligned int32 copy."""
-    placed = aligned(weights.shape, np.int32)
-    placed[...] = weights
-    return placed
+    copy = aligned(weights.shape, np.int32)
+    copy[...] = weights
+    return copy
 
 
-def _bias(site: Site, channels: int) -> NDArray[np.int64]:
-    bias = site.optional(2)
+def constant_bias(site: Site, slot: int, channels: int) -> NDArray[np.int64]:
+    """Return the bias of each output channel, 0 where the node has none."""
+    bias = site.optional(slot)
     if bias is None:
         return np.zeros(channels, np.int64)
     if bias.data is None or bias.dtype.bits < 32 or bias.is_float:
@@ -72,8 +80,8 @@ def lower_conv_2d(site: Site) -> Lowered:
     packed = _packed(site, (1, 2, 3, 0))
     channels = packed.shape[3]
     by_group = packed.reshape(*packed.shape[:3], attrs.groups, -1)
-    weights = _placed(by_group.transpose(3, 0, 1, 2, 4))
-    bias = _bias(site, channels)
+    weights = placed(by_group.transpose(3, 0, 1, 2, 4))
+    bias = constant_bias(site, 2, channels)
     scaling = product_scaling(site, attrs.activation, channels)
     x_zero = site.zero_of(site.operand(0))
     scratch = Scratch(channels, site.rule.accumulator_bits)
@@ -103,7 +111,7 @@ def lower_depthwise_conv_2d(site: Site) -> Lowered:
     out = site.result()
     weights = _packed(site, (0, 1, 2, 3))[0]
     channels = weights.shape[2]
-    bias = _bias(site, channels)
+    bias = constant_bias(site, 2, channels)
     scaling = product_scaling(site, attrs.activation, channels)
     x_zero = site.zero_of(site.operand(0))
     scratch = Scratch(channels, site.rule.accumulator_bits)
@@ -121,6 +129,39 @@ def lower_depthwise_conv_2d(site: Site) -> Lowered:
     return Lowered(step, {"weights": weights, "bias": bias, "requantize": scaling})
 
 
+def lower_transpose_conv(site: Site) -> Lowered:
+    """Lower TRANSPOSE_CONV."""
+    attrs = site.node.attrs
+    assert isinstance(attrs, TransposeConvAttrs)
+    out = site.result()
+    weights = _packed(site, (1, 2, 3, 0))
+    channels = weights.shape[3]
+    bias = constant_bias(site, 2, channels)
+    if bias.shape != (channels,):
+        raise site.fail(f"bias must have shape ({channels},), not {bias.shape}")
+    scaling = product_scaling(site, attrs.activation, channels)
+    x_zero = site.zero_of(site.operand(0))
+    scratch = Scratch(channels, site.rule.accumulator_bits)
+    asked = site.optional(3)
+
+    def step(arrays: Sequence[Array]) -> tuple[Array, ...]:
+        if asked is not None and not np.array_equal(arrays[-1], out.shape):
+            raise InputError(
+                f"output shape {asked.name!r} of node {site.node.name!r} must be "
+                f"{list(out.shape)}, as the graph states, not {arrays[-1].tolist()}"
+            )
+        acc = scratch.take()
+        made = _empty(out, out.shape)
+        transpose_conv(
+            arrays[0], weights, bias, attrs.stride, attrs.origin, x_zero, scaling, acc, made
+        )
+        scratch.give(acc)
+        return (made,)
+
+    ohwi = weights.transpose(3, 0, 1, 2)
+    return Lowered(step, {"weights": ohwi, "bias": bias, "requantize": scaling})
+
+
 def lower_fully_connected(site: Site) -> Lowered:
     """Lower FULLY_CONNECTED."""
     attrs = site.node.attrs
@@ -128,7 +169,7 @@ def lower_fully_connected(site: Site) -> Lowered:
     out = site.result()
     weights = _packed(site, (1, 0))
     depth, channels = weights.shape
-    bias = _bias(site, channels)
+    bias = constant_bias(site, 2, channels)
     scaling = product_scaling(site, attrs.activation, channels)
     x_zero = site.zero_of(site.operand(0))
     scratch = Scratch(channels, site.rule.accumulator_bits)
@@ -156,8 +197,8 @@ def lower_matmul(site: Site) -> Lowered:
 
     def step(arrays: Sequence[Array]) -> tuple[Array, ...]:
         batch, (m, n) = out.shape[:-2], out.shape[-2:]
-        left = _matrices(arrays[0], batch, attrs.transpose_a)
-        right = _matrices(arrays[1], batch, attrs.transpose_b)
+        left = matrices(arrays[0], batch, attrs.transpose_a)
+        right = matrices(arrays[1], batch, attrs.transpose_b)
         acc = scratch.take()
         made = _empty(out, (left.shape[0], m, n))
         batched_matmul(left, right, a_zero, b_zero, scaling, acc, made)
@@ -167,7 +208,7 @@ def lower_matmul(site: Site) -> Lowered:
     return Lowered(step, {"requantize": scaling})
 
 
-def _matrices(array: Array, batch: tuple[int, ...], transpose: bool) -> Array:
+def matrices(array: Array, batch: tuple[int, ...], transpose: bool) -> Array:
     """Return contiguous (batch, rows, columns) matrices, broadcast and transposed."""
     oriented = np.swapaxes(array, -1, -2) if transpose else array
     full = np.broadcast_to(oriented, (*batch, *oriented.shape[-2:]))

@@ -7,12 +7,14 @@ import numpy as np
 from hwsim.attributes import (
     Activation,
     ConcatAttrs,
+    GatherAttrs,
     PadAttrs,
     ReshapeAttrs,
     SliceAttrs,
     SplitAttrs,
     TransposeAttrs,
 )
+from hwsim.errors import InputError
 from hwsim.graph import Value
 from hwsim.multiplier import float32_product, float32_quotient
 from hwsim.quant import IntType
@@ -136,6 +138,30 @@ def lower_strided_slice(site: Site) -> Step:
         for start, stride, size in zip(attrs.starts, attrs.strides, attrs.sizes, strict=True)
     )
     return lambda arrays: (np.asarray(arrays[0][index], order="C"),)
+
+
+def lower_gather(site: Site) -> Step:
+    """Lower GATHER: codes of a table by integer indices, which are checked as they come."""
+    attrs = site.node.attrs
+    assert isinstance(attrs, GatherAttrs)
+    table, indices, out = site.operand(0), site.operand(1), site.result()
+    _codes(site, (table, out))
+    if indices.is_float or indices.quant is not None or indices.dtype.bits < 32:
+        raise site.fail(
+            f"indices {indices.name!r} must be integers of 32 or 64 bits, not {indices.dtype}"
+        )
+    size = table.shape[attrs.axis]
+
+    def step(arrays: Sequence[Array]) -> tuple[Array, ...]:
+        low, high = int(arrays[1].min()), int(arrays[1].max())
+        if low < 0 or high >= size:
+            raise InputError(
+                f"indices {indices.name!r} of node {site.node.name!r} must be in "
+                f"[0, {size - 1}], not [{low}, {high}]"
+            )
+        return (np.take(arrays[0], arrays[1], axis=attrs.axis),)
+
+    return step
 
 
 def lower_split(site: Site) -> Step:

@@ -8,37 +8,71 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hwsim.attributes import Activation, FusedAttrs, GeluAttrs, LeakyReluAttrs
+from hwsim.attributes import Activation, ClipAttrs, FusedAttrs, GeluAttrs, LeakyReluAttrs
+from hwsim.errors import InputError
 from hwsim.graph import Value
-from hwsim.multiplier import float32_product, float32_quotient
+from hwsim.intermediates import ADD_BITS
+from hwsim.multiplier import Multiplier, float32_product, float32_quotient
 from hwsim.ops import Op
-from hwsim.profile import Method
-from hwsim.quant import dequantize_array, quantize_array
+from hwsim.profile import Method, OperatorRule
+from hwsim.quant import INT8, dequantize_array, quantize_array
+from hwsim.verify import centered_range
 
-from .elementwise import add_apart, add_shifted, leaky_relu, look_up, multiply, rescale
+from .arith import Scaling
+from .elementwise import (
+    add_apart,
+    add_once,
+    add_powers,
+    add_shifted,
+    leaky_relu,
+    look_up,
+    multiply,
+    rescale,
+    square_difference,
+)
 from .hard_swish import HardSwish
+from .lower_interpolate import lower_lut_513, lower_sigmoid_16, nearly_power_of_two
 from .lower_linear import Array, Lowered, Step
+from .rsqrt import rsqrt_codes
 from .scaling import (
     UNSCALED,
     Site,
+    clamp_range,
+    fixed_8_scaling,
     fixed_scaling,
     half_away,
     output_range,
+    pack_scaling,
     scale_ratio,
+    shiftable_multiplier,
+    shifted_even,
     wide_scaling,
 )
+from .sigmoid import Sigmoid
 
-_LEFT_SHIFT = 20
+_RSQRT_FRACTION_BITS = 20
+_BEYOND_CODES = float(1 << 31)
 
 
 def _flat(array: Array, shape: tuple[int, ...]) -> Array:
     return np.ascontiguousarray(np.broadcast_to(array, shape)).reshape(-1)
 
 
-def lower_add(site: Site) -> Lowered:
+def lower_add(site: Site) -> Step | Lowered:
     """Lower ADD and SUB by the profile's rule."""
-    lower = {Method.SHIFTED: _add_shifted, Method.APART: _add_apart}[site.rule.method]
-    return lower(site, 1 if site.op is Op.ADD else -1)
+    sign = 1 if site.op is Op.ADD else -1
+    method = site.rule.method
+    if method is Method.APART:
+        return _add_apart(site, sign)
+    if method is Method.SINGLE_SHIFT:
+        return _add_once(site, sign)
+    attrs = site.node.attrs
+    if method is Method.SHIFTED_OR_POWERS and isinstance(attrs, FusedAttrs) and attrs.powers_of_two:
+        values = (site.operand(0), site.operand(1), site.result())
+        powers = [nearly_power_of_two(site.scale_of(value)) for value in values]
+        if None not in powers:
+            return _add_powers(site, sign, [power for power in powers if power is not None])
+    return _add_shifted(site, sign)
 
 
 def _fused(site: Site) -> Activation:
@@ -49,31 +83,171 @@ def _fused(site: Site) -> Activation:
 def _add_shifted(site: Site, sign: int) -> Lowered:
     """Lower an addition at a common scale.
 
-    Source: tensorflow/lite/kernels/add.cc, left shift 20 for 8-bit codes.
+    Source: tensorflow/lite/kernels/add.cc.
     """
     a, b, out = site.operand(0), site.operand(1), site.result()
     rule = site.rule
+    shift = rule.left_shift
+    for value in (a, b):
+        _check_shiftable(site, value, shift)
     common = 2.0 * max(site.scale_of(a), site.scale_of(b))
     a_scaling = wide_scaling(rule, site.scale_of(a) / common)
     b_scaling = wide_scaling(rule, site.scale_of(b) / common)
-    ratio = common / ((1 << _LEFT_SHIFT) * site.scale_of(out))
+    ratio = common / ((1 << shift) * site.scale_of(out))
     qmin, qmax = output_range(site, _fused(site))
     scaling = fixed_scaling(rule, [ratio], int(site.zero_of(out)), qmin, qmax)
     a_zero, b_zero = site.zero_of(a), site.zero_of(b)
-    for value in (a, b, out):
-        if site.integer(value).bits > 8:
-            raise site.fail(f"{value.name!r} must hold codes of at most 8 bits")
 
     def step(arrays: Sequence[Array]) -> tuple[Array, ...]:
         made = np.empty(out.elements, out.dtype.storage)
         left, right = _flat(arrays[0], out.shape), _flat(arrays[1], out.shape)
-        add_shifted(
-            left, right, a_zero, b_zero, _LEFT_SHIFT, sign, a_scaling, b_scaling, scaling, made
-        )
+        add_shifted(left, right, a_zero, b_zero, shift, sign, a_scaling, b_scaling, scaling, made)
         return (made.reshape(out.shape),)
 
     scalings = {"requantize_a": a_scaling, "requantize_b": b_scaling, "requantize": scaling}
-    return Lowered(step, {"left_shift": _LEFT_SHIFT, **scalings})
+    return Lowered(step, {"left_shift": shift, **scalings})
+
+
+def _add_powers(site: Site, sign: int, powers: Sequence[int]) -> Step:
+    """Lower an addition at scales that are powers of two: one operand is shifted right.
+
+    Source: tensorflow/lite/kernels/add.cc and sub.cc, pot_scale_int16.
+    """
+    a, b, out = site.operand(0), site.operand(1), site.result()
+    for value in (a, b, out):
+        if int(site.zero_of(value)) != 0:
+            raise site.fail(f"zero point of {value.name!r} must be 0")
+    if not a.shape == b.shape == out.shape:
+        raise site.fail(
+            f"operands at power-of-two scales must have one shape, not {a.shape} and {b.shape}"
+        )
+    shifts = [powers[2] - power for power in powers[:2]]
+    if 0 not in shifts or min(shifts) < 0:
+        raise site.fail(
+            f"one operand must have the scale of {out.name!r} and the other a finer one, "
+            f"not 2**{powers[0]} and 2**{powers[1]} for 2**{powers[2]}"
+        )
+    qmin, qmax = output_range(site, _fused(site))
+    first_kept = shifts[0] == 0
+
+    def step(arrays: Sequence[Array]) -> tuple[Array, ...]:
+        made = np.empty(out.elements, out.dtype.storage)
+        left, right = arrays[0].reshape(-1), arrays[1].reshape(-1)
+        if first_kept:
+            add_powers(left, right, shifts[1], 1, sign, qmin, qmax, made)
+        else:
+            add_powers(right, left, shifts[0], sign, 1, qmin, qmax, made)
+        return (made.reshape(out.shape),)
+
+    return step
+
+
+def lower_extremum(site: Site) -> Step:
+    """Lower MAXIMUM and MINIMUM: codes are compared as they are."""
+    values = (site.operand(0), site.operand(1), site.result())
+    for value in values:
+        if site.integer(value) != values[0].dtype:
+            raise site.fail(f"{value.name!r} must be {values[0].dtype}, not {value.dtype}")
+    choose = np.maximum if site.op is Op.MAXIMUM else np.minimum
+    return lambda arrays: (np.asarray(choose(arrays[0], arrays[1])),)
+
+
+def lower_squared_difference(site: Site) -> Step:
+    """Lower SQUARED_DIFFERENCE at a common scale."""
+    a, b, out = site.operand(0), site.operand(1), site.result()
+    rule = site.rule
+    shift = rule.left_shift
+    for value in (a, b):
+        _check_shiftable(site, value, shift)
+    common = 2.0 * max(site.scale_of(a), site.scale_of(b))
+    a_scaling = wide_scaling(rule, site.scale_of(a) / common)
+    b_scaling = wide_scaling(rule, site.scale_of(b) / common)
+    ratio = common * common / ((1 << 2 * shift) * site.scale_of(out))
+    qmin, qmax = output_range(site, Activation.NONE)
+    scaling = fixed_scaling(rule, [ratio], int(site.zero_of(out)), qmin, qmax)
+    a_zero, b_zero = site.zero_of(a), site.zero_of(b)
+
+    def step(arrays: Sequence[Array]) -> tuple[Array, ...]:
+        made = np.empty(out.elements, out.dtype.storage)
+        left, right = _flat(arrays[0], out.shape), _flat(arrays[1], out.shape)
+        square_difference(left, right, a_zero, b_zero, shift, a_scaling, b_scaling, scaling, made)
+        return (made.reshape(out.shape),)
+
+    return step
+
+
+def lower_rsqrt(site: Site) -> Step:
+    """Lower RSQRT by the profile's method; codes below the zero point are refused as they come.
+
+    Source: tensorflow/lite/kernels/elementwise.cc; the ratio is formed in float32.
+    """
+    x, out = site.operand(0), site.result()
+    x_zero = site.zero_of(x)
+
+    def checked(step: Step) -> Step:
+        def run(arrays: Sequence[Array]) -> tuple[Array, ...]:
+            smallest = int(arrays[0].min())
+            if smallest < x_zero:
+                raise InputError(
+                    f"codes of {x.name!r} must be at or above its zero point {x_zero} for the "
+                    f"rsqrt {site.node.name!r}, not {smallest}"
+                )
+            return step(arrays)
+
+        return run
+
+    if site.rule.method is Method.LUT_513_FLOAT32:
+        largest = site.scale_of(out) * (site.integer(out).max - int(site.zero_of(out)))
+        return checked(lower_lut_513(site, lambda x: 1 / math.sqrt(x) if x > 0 else largest))
+    root = float(np.sqrt(np.float32(site.scale_of(x))))
+    ratio = float32_quotient(1.0, float32_product(root, site.scale_of(out)))
+    multiplier = shiftable_multiplier(site.rule, ratio)
+    shifted = Multiplier(multiplier.multiplier, multiplier.right_shift + _RSQRT_FRACTION_BITS)
+    qmin, qmax = output_range(site, Activation.NONE)
+    scaling = pack_scaling(site.rule, [shifted], [ratio], int(site.zero_of(out)), qmin, qmax)
+
+    def step(arrays: Sequence[Array]) -> tuple[Array, ...]:
+        made = np.empty(out.elements, out.dtype.storage)
+        rsqrt_codes(arrays[0].reshape(-1), x_zero, scaling, made)
+        return (made.reshape(out.shape),)
+
+    return checked(step)
+
+
+def _check_shiftable(site: Site, value: Value, shift: int) -> None:
+    """Refuse codes that a left shift would push out of 32 bits."""
+    site.zero_of(value)
+    low, high = centered_range(value)
+    if max(high, -low - 1).bit_length() + shift > 31:
+        raise site.fail(
+            f"{value.name!r} must hold codes less zero point within 2**{31 - shift}, "
+            f"not [{low}, {high}]"
+        )
+
+
+def _add_once(site: Site, sign: int) -> Step:
+    """Lower an addition of one shift: the larger multiplier has 21 bits.
+
+    Source: XNNPACK src/microparams-init.c, xnn_init_qs8_add_minmax_scalar_params.
+    """
+    a, b, out = site.operand(0), site.operand(1), site.result()
+    ratios = [float32_quotient(site.scale_of(x), site.scale_of(out)) for x in (a, b)]
+    right_shift = ADD_BITS + 1 - math.frexp(max(ratios))[1]
+    multipliers: list[Any] = [np.int64(round(math.ldexp(r, right_shift))) for r in ratios]
+    left, right = multipliers
+    qmin, qmax = output_range(site, _fused(site))
+    a_zero, b_zero = site.zero_of(a), site.zero_of(b)
+    zero_point = int(site.zero_of(out))
+
+    def step(arrays: Sequence[Array]) -> tuple[Array, ...]:
+        made = np.empty(out.elements, out.dtype.storage)
+        add_once(
+            _flat(arrays[0], out.shape), _flat(arrays[1], out.shape), a_zero, b_zero,
+            left, sign * right, right_shift, zero_point, qmin, qmax, made,
+        )  # fmt: skip
+        return (made.reshape(out.shape),)
+
+    return step
 
 
 def _add_apart(site: Site, sign: int) -> Lowered:
@@ -115,6 +289,9 @@ def _common_zero(site: Site, value: Value) -> Any:
 def lower_mul(site: Site) -> Lowered:
     """Lower MUL of two codes. Source: tensorflow/lite/kernels/mul.cc."""
     a, b, out = site.operand(0), site.operand(1), site.result()
+    for value in (a, b):
+        if site.integer(value).bits > 16:
+            raise site.fail(f"{value.name!r} must hold codes of at most 16 bits")
     qmin, qmax = output_range(site, _fused(site))
     rule = site.rule
     ratio = scale_ratio(site, site.scale_of(a), site.scale_of(b), site.scale_of(out))
@@ -142,12 +319,16 @@ def lower_rescale(site: Site) -> Step | Lowered:
     x, out = site.operand(0), site.result()
     if x.is_float:
         return _lower_quantize_reals(site)
-    qmin, qmax = output_range(site, _CLAMPS.get(site.op, Activation.NONE))
+    attrs = site.node.attrs
+    if isinstance(attrs, ClipAttrs):
+        qmin, qmax = clamp_range(site, attrs.low, attrs.high)
+    else:
+        qmin, qmax = output_range(site, _CLAMPS.get(site.op, Activation.NONE))
     if x.quant is None or x.quant.axis not in (None, len(x.shape) - 1):
         raise site.fail(f"{x.name!r} must have one scale, or one per index of its last axis")
     rule = site.rule
     ratios = [scale_ratio(site, scale, 1.0, site.scale_of(out)) for scale in x.quant.scale]
-    scaling = fixed_scaling(rule, ratios, int(site.zero_of(out)), qmin, qmax)
+    scaling = _code_scaling(rule, ratios, int(site.zero_of(out)), qmin, qmax)
     x_zero = _common_zero(site, x)
 
     def step(arrays: Sequence[Array]) -> tuple[Array, ...]:
@@ -158,15 +339,46 @@ def lower_rescale(site: Site) -> Step | Lowered:
     return Lowered(step, {"requantize": scaling})
 
 
+def _code_scaling(
+    rule: OperatorRule, ratios: Sequence[float], zero_point: int, qmin: int, qmax: int
+) -> Scaling:
+    """Return the scaling of codes by a rule that may have multipliers of 8 fraction bits."""
+    if rule.method is Method.FIXED_8:
+        return fixed_8_scaling(ratios, zero_point, qmin, qmax)
+    return fixed_scaling(rule, ratios, zero_point, qmin, qmax)
+
+
 def _lower_quantize_reals(site: Site) -> Step:
     out = site.result()
     dtype = site.integer(out)
     if out.quant is None:
         raise site.fail(f"{out.name!r} must have quantization parameters")
     params, rounding = out.quant, site.profile.input_rounding
+    if site.rule.method is Method.FIXED_8:
+        return _lower_reciprocal(site)
 
     def step(arrays: Sequence[Array]) -> tuple[Array, ...]:
         return (quantize_array(arrays[0].astype(np.float32), dtype, params, rounding),)
+
+    return step
+
+
+def _lower_reciprocal(site: Site) -> Step:
+    """Lower QUANTIZE of reals by the reciprocal of the scale, ties to even.
+
+    Source: XNNPACK src/f32-qs8-vcvt.
+    """
+    out = site.result()
+    dtype, zero_point = site.integer(out), int(site.zero_of(out))
+    inverse = np.float32(float32_quotient(1, site.scale_of(out)))
+    low, high = dtype.min - zero_point, dtype.max - zero_point
+
+    def step(arrays: Sequence[Array]) -> tuple[Array, ...]:
+        if not np.isfinite(arrays[0]).all():
+            raise site.fail("values to quantize must be finite, not NaN or infinite")
+        with np.errstate(over="ignore", under="ignore"):
+            scaled = np.clip(arrays[0].astype(np.float32) * inverse, low, high)
+        return ((np.rint(scaled).astype(np.int64) + zero_point).astype(dtype.storage),)
 
     return step
 
@@ -195,9 +407,11 @@ def lower_leaky_relu(site: Site) -> Lowered:
     qmin, qmax = output_range(site, Activation.NONE)
     zero_point = int(site.zero_of(out))
     ratio = scale_ratio(site, x_scale, 1.0, out_scale)
-    above = fixed_scaling(rule, [ratio], zero_point, qmin, qmax)
+    above = _code_scaling(rule, [ratio], zero_point, qmin, qmax)
     slope = scale_ratio(site, x_scale, attrs.alpha, out_scale)
-    below = fixed_scaling(rule, [slope], zero_point, qmin, qmax)
+    if rule.method is Method.FIXED_8:
+        slope = float32_product(ratio, attrs.alpha)
+    below = _code_scaling(rule, [slope], zero_point, qmin, qmax)
     x_zero = site.zero_of(x)
 
     def step(arrays: Sequence[Array]) -> tuple[Array, ...]:
@@ -215,11 +429,29 @@ def _logistic(x: float) -> float:
 
 
 def _gelu(x: float) -> float:
-    return 0.5 * x * (1.0 + math.erf(x / math.sqrt(2.0)))
+    """Return x / 2 * erfc(-x / sqrt(2)), each step rounded to float32.
+
+    Source: GeluTransform, tensorflow/lite/kernels/internal/reference/gelu.h.
+    """
+    real = np.float32(x)
+    tail = np.float32(math.erfc(float(real * np.float32(-math.sqrt(0.5)))))
+    return float(np.float32(0.5) * real * tail)
 
 
 def _gelu_tanh(x: float) -> float:
-    return 0.5 * x * (1.0 + math.tanh(math.sqrt(2.0 / math.pi) * (x + 0.044715 * x**3)))
+    """Return the tanh form, each step rounded to float32."""
+    real, one = np.float32(x), np.float32(1)
+    cube = np.float32(0.044715) * real * real * real
+    argument = np.float32(math.sqrt(2.0 / math.pi)) * (real + cube)
+    return float(np.float32(0.5) * real * (one + np.float32(math.tanh(float(argument)))))
+
+
+def _silu(x: float) -> float:
+    return float32_product(x, _logistic(x))
+
+
+def _exp(x: float) -> float:
+    return math.exp(min(x, 700.0))
 
 
 def _hard_swish(x: float) -> float:
@@ -227,17 +459,28 @@ def _hard_swish(x: float) -> float:
 
 
 _FUNCTIONS: Mapping[Op, Callable[[float], float]] = MappingProxyType(
-    {Op.LOGISTIC: _logistic, Op.TANH: math.tanh, Op.HARD_SWISH: _hard_swish, Op.GELU: _gelu}
+    {
+        Op.LOGISTIC: _logistic,
+        Op.TANH: math.tanh,
+        Op.HARD_SWISH: _hard_swish,
+        Op.GELU: _gelu,
+        Op.SILU: _silu,
+        Op.EXP: _exp,
+    }
 )
 
 
-def lower_table(site: Site) -> Lowered:
-    """Lower a function of one code of at most 8 bits to a table.
+def lower_table(site: Site) -> Step | Lowered:
+    """Lower a function of one code to a table, of all codes where they have at most 8 bits.
 
     Entry v is clamp(round(f(s_in * (v - z_in)) * (1 / s_out)) + z_out), ties away from zero, the
     argument, the function's value and the product in float32.
     Source: LUTPopulate, tensorflow/lite/kernels/internal/common.h.
     """
+    if site.rule.method is Method.UINT16_TABLE:
+        return lower_sigmoid_16(site)
+    if site.rule.method is Method.LUT_513_FLOAT32:
+        return lower_lut_513(site, _function(site))
     x, out = site.operand(0), site.result()
     dtype = site.integer(x)
     if dtype.bits > 8:
@@ -259,11 +502,36 @@ def _table(site: Site) -> NDArray[np.integer]:
     zero_in, zero_out = int(site.zero_of(x)), int(site.zero_of(out))
     if site.rule.table is not None:
         return _given_table(site, site.rule.table)
+    if site.rule.method is Method.FLOAT32:
+        return _float32_table(site)
     scaled = _scaled_function(site)
     entries = [
         min(max(scaled(code - zero_in) + zero_out, out_dtype.min), out_dtype.max)
         for code in range(dtype.min, dtype.max + 1)
     ]
+    return np.array(entries, out_dtype.storage)
+
+
+_EXACT: Mapping[Op, Callable[[float], float]] = MappingProxyType(
+    {Op.LOGISTIC: lambda x: 1.0 / (1.0 + math.exp(min(-x, 700.0))), Op.TANH: math.tanh}
+)
+
+
+def _float32_table(site: Site) -> NDArray[np.integer]:
+    """Return the table of a function in float64 of a float32 argument, scaled in float32.
+
+    Source: XNNPACK src/reference/unary-elementwise.cc.
+    """
+    x, out = site.operand(0), site.result()
+    dtype, out_dtype = site.integer(x), site.integer(out)
+    in_scale, zero_in = site.scale_of(x), int(site.zero_of(x))
+    inverse, zero_out = float32_quotient(1, site.scale_of(out)), int(site.zero_of(out))
+    function = _EXACT[site.op]
+    entries = []
+    for code in range(dtype.min, dtype.max + 1):
+        real = float(np.float32(function(float32_product(in_scale, code - zero_in))))
+        made = shifted_even(float32_product(real, inverse), zero_out)
+        entries.append(min(max(made, out_dtype.min), out_dtype.max))
     return np.array(entries, out_dtype.storage)
 
 
@@ -284,19 +552,37 @@ def _given_table(site: Site, table: Sequence[int]) -> NDArray[np.integer]:
     return np.array(table, out_dtype.storage)
 
 
+_SIGMOID_OUTPUTS = {Op.LOGISTIC: (2.0**-8, -128), Op.TANH: (2.0**-7, 0)}
+
+
+def _fixed_sigmoid(site: Site) -> Callable[[int], int]:
+    """Return LOGISTIC or TANH in fixed point, whose output parameters are its own."""
+    out = site.result()
+    scale, zero_point = _SIGMOID_OUTPUTS[site.op]
+    if site.integer(out) != INT8 or (site.scale_of(out), site.zero_of(out)) != (scale, zero_point):
+        raise site.fail(f"output must be int8 with scale {scale:g} and zero point {zero_point}")
+    return Sigmoid.of(site.op, site.scale_of(site.operand(0))).scaled
+
+
+def _function(site: Site) -> Callable[[float], float]:
+    """Return the real function that a table is made of."""
+    attrs = site.node.attrs
+    return _gelu_tanh if isinstance(attrs, GeluAttrs) and attrs.tanh else _FUNCTIONS[site.op]
+
+
 def _scaled_function(site: Site) -> Callable[[int], int]:
     """Return the map from code - zero_point to output code - zero_point."""
     in_scale, out_scale = site.scale_of(site.operand(0)), site.scale_of(site.result())
     if site.rule.method is Method.FIXED_16:
         return HardSwish.of(in_scale, out_scale).scaled
-    attrs = site.node.attrs
-    function = _FUNCTIONS[site.op]
-    if isinstance(attrs, GeluAttrs) and attrs.tanh:
-        function = _gelu_tanh
+    if site.rule.method is Method.GEMMLOWP:
+        return _fixed_sigmoid(site)
+    function = _function(site)
     inverse = float32_quotient(1, out_scale)
 
     def scaled(centered: int) -> int:
         real = function(float32_product(in_scale, centered))
-        return half_away(float32_product(real, inverse))
+        # A table saturates; what float32 cannot hold lies beyond every code.
+        return half_away(min(float32_product(real, inverse), _BEYOND_CODES))
 
     return scaled

@@ -14,6 +14,7 @@ from hwsim.profile import NumericProfile
 from hwsim.verify import verify
 
 from .arith import Scaling
+from .lower_gelu import lower_gelu
 from .lower_linear import (
     Array,
     Lowered,
@@ -22,58 +23,81 @@ from .lower_linear import (
     lower_depthwise_conv_2d,
     lower_fully_connected,
     lower_matmul,
+    lower_transpose_conv,
 )
 from .lower_move import (
     lower_concatenation,
+    lower_gather,
     lower_pad,
     lower_reshape,
     lower_split,
     lower_strided_slice,
     lower_transpose,
 )
+from .lower_narrow import lower_narrow
+from .lower_norm import lower_norm
 from .lower_pointwise import (
     lower_add,
     lower_dequantize,
+    lower_extremum,
     lower_leaky_relu,
     lower_mul,
     lower_rescale,
+    lower_rsqrt,
+    lower_squared_difference,
     lower_table,
 )
-from .lower_reduce import lower_layer_norm, lower_mean, lower_pool, lower_softmax
+from .lower_recurrent import lower_lstm, lower_svdf
+from .lower_reduce import lower_mean, lower_pool
+from .lower_softmax import lower_softmax
 from .scaling import Site
 
 KERNELS: Mapping[Op, Callable[[Site], Step | Lowered]] = MappingProxyType(
     {
         Op.CONV_2D: lower_conv_2d,
         Op.DEPTHWISE_CONV_2D: lower_depthwise_conv_2d,
+        Op.TRANSPOSE_CONV: lower_transpose_conv,
         Op.FULLY_CONNECTED: lower_fully_connected,
         Op.MATMUL: lower_matmul,
+        Op.LSTM: lower_lstm,
+        Op.SVDF: lower_svdf,
         Op.ADD: lower_add,
         Op.SUB: lower_add,
         Op.MUL: lower_mul,
+        Op.MAXIMUM: lower_extremum,
+        Op.MINIMUM: lower_extremum,
+        Op.SQUARED_DIFFERENCE: lower_squared_difference,
         Op.AVERAGE_POOL_2D: lower_pool,
         Op.MAX_POOL_2D: lower_pool,
         Op.MEAN: lower_mean,
         Op.SOFTMAX: lower_softmax,
-        Op.LAYER_NORM: lower_layer_norm,
+        Op.LAYER_NORM: lower_norm,
+        Op.RMS_NORM: lower_norm,
         Op.RELU: lower_rescale,
         Op.RELU6: lower_rescale,
         Op.RELU_N1_TO_1: lower_rescale,
+        Op.CLIP: lower_rescale,
         Op.LEAKY_RELU: lower_leaky_relu,
         Op.LOGISTIC: lower_table,
         Op.TANH: lower_table,
         Op.HARD_SWISH: lower_table,
-        Op.GELU: lower_table,
+        Op.GELU: lower_gelu,
+        Op.SILU: lower_table,
+        Op.EXP: lower_table,
+        Op.RSQRT: lower_rsqrt,
         Op.RESHAPE: lower_reshape,
         Op.TRANSPOSE: lower_transpose,
         Op.PAD: lower_pad,
         Op.CONCATENATION: lower_concatenation,
         Op.STRIDED_SLICE: lower_strided_slice,
         Op.SPLIT: lower_split,
+        Op.GATHER: lower_gather,
         Op.QUANTIZE: lower_rescale,
         Op.DEQUANTIZE: lower_dequantize,
     }
 )
+
+WEIGHTED = (Op.CONV_2D, Op.DEPTHWISE_CONV_2D, Op.TRANSPOSE_CONV, Op.FULLY_CONNECTED)
 
 # Entries computed together: large enough to hide a call, small enough to stay in cache.
 CHUNK = 8
@@ -125,13 +149,16 @@ def lower(graph: Graph, profile: NumericProfile) -> Plan:
             an accumulator could overflow.
     """
     _refuse_unkernelled(graph)
-    verify(graph, profile)
+    bounds = {bound.node: bound for bound in verify(graph, profile)}
     last = {name: index for index, node in enumerate(graph.nodes) for name in node.inputs}
     calls = []
     for index, node in enumerate(graph.nodes):
         site = Site(graph, node, profile)
         try:
             made = KERNELS[node.op](site)
+            lowered = made if isinstance(made, Lowered) else Lowered(made, {})
+            if node.name in bounds and bounds[node.name].bits > site.rule.accumulator_bits:
+                lowered = Lowered(lower_narrow(site), lowered.constants)
         except HwsimError as error:
             if str(error).startswith("node "):
                 raise
@@ -144,7 +171,6 @@ def lower(graph: Graph, profile: NumericProfile) -> Plan:
             and name not in graph.output_names
             and not graph.values[name].is_constant
         )
-        lowered = made if isinstance(made, Lowered) else Lowered(made, {})
         constants = MappingProxyType(dict(lowered.constants))
         calls.append(Call(lowered.step, inputs, node.outputs, dead, constants))
     arrays = {name: value.data for name, value in graph.values.items() if value.data is not None}
@@ -168,7 +194,7 @@ def _refuse_unkernelled(graph: Graph) -> None:
 
 def _refuse_hybrid(graph: Graph, node: Node) -> None:
     """Refuse integer weights on float activations: a runtime quantizes those as it goes."""
-    if node.op not in (Op.CONV_2D, Op.DEPTHWISE_CONV_2D, Op.FULLY_CONNECTED, Op.MATMUL):
+    if node.op not in (*WEIGHTED, Op.MATMUL):
         return
     x, weights = (graph.values[name] for name in node.inputs[:2])
     if x.is_float and weights.quant is not None:

@@ -31,14 +31,16 @@ INT64 = IntType(64)
 SHIFT = IntType(6)  # right shifts are in [-30, 31]
 _ONE = QuantParams((1.0,), (0,))
 _SUMS = (
-    Op.CONV_2D, Op.DEPTHWISE_CONV_2D, Op.FULLY_CONNECTED, Op.MATMUL, Op.MEAN, Op.AVERAGE_POOL_2D,
-    Op.LAYER_NORM,
+    Op.CONV_2D, Op.DEPTHWISE_CONV_2D, Op.TRANSPOSE_CONV, Op.FULLY_CONNECTED, Op.MATMUL, Op.MEAN,
+    Op.AVERAGE_POOL_2D, Op.LAYER_NORM, Op.RMS_NORM,
 )  # fmt: skip
 _DIFFERENCES = (Op.RELU, Op.RELU6, Op.RELU_N1_TO_1, Op.QUANTIZE)
 _OPERANDS = {
     Op.CONV_2D: ("input", "weights", "bias"),
     Op.DEPTHWISE_CONV_2D: ("input", "weights", "bias"),
+    Op.TRANSPOSE_CONV: ("input", "weights", "bias"),
     Op.FULLY_CONNECTED: ("input", "weights", "bias"),
+    Op.RMS_NORM: ("input", "gamma"),
     Op.LAYER_NORM: ("input", "gamma", "beta"),
 }
 

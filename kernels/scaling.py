@@ -1,8 +1,10 @@
 """From scales to the integers a kernel multiplies by, under a numeric profile."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -19,8 +21,9 @@ from hwsim.multiplier import (
     quantize_multiplier,
 )
 from hwsim.ops import Op
-from hwsim.profile import Clamp, NumericProfile, OperatorRule, Requant, ScaleProduct
+from hwsim.profile import Bounds, Clamp, NumericProfile, OperatorRule, Requant, ScaleProduct
 from hwsim.quant import IntType
+from hwsim.verify import rule_of
 
 from .arith import Scaling
 
@@ -41,12 +44,10 @@ class Site:
         """The operator."""
         return self.node.op
 
-    @property
+    @cached_property
     def rule(self) -> OperatorRule:
-        """The profile's rule for this operator and the width of its first operand."""
-        first = self.operand(0)
-        value = first if first.quant is not None else self.result()
-        return self.profile.rule(self.op, value.dtype.bits)
+        """The profile's rule for this operator and the widths of its operands."""
+        return rule_of(self.graph, self.node, self.profile)
 
     def operand(self, slot: int) -> Value:
         """Return an input that the shape rules have proved to be there."""
@@ -98,27 +99,33 @@ class Site:
 
 
 def output_range(site: Site, activation: Activation) -> tuple[int, int]:
-    """Return (qmin, qmax) of the node's output after its fused activation.
+    """Return (qmin, qmax) of the node's output after its fused activation."""
+    return clamp_range(site, *activation.bounds)
 
-    The bound of an activation is zero_point + round(bound / scale), ties away from zero, divided
-    in float32. Source: CalculateActivationRangeQuantized, tensorflow/lite/kernels/kernel_util.cc.
+
+def clamp_range(site: Site, low: float, high: float) -> tuple[int, int]:
+    """Return (qmin, qmax) of the node's output when reals are clamped to [low, high].
+
+    A bound is zero_point + round(bound / scale) by the rule's `Bounds`.
+    Source: CalculateActivationRangeQuantized, tensorflow/lite/kernels/kernel_util.cc, and
+    xnn_qs8_quantize, XNNPACK src/xnnpack/quantization.h.
     """
     out = site.result()
     dtype = site.integer(out)
-    low, high = activation.bounds
     qmin, qmax = dtype.min, dtype.max
     if site.rule.clamp is Clamp.SYMMETRIC and dtype.signed:
         qmin = -qmax
-    if activation is Activation.NONE:
+    if not (math.isfinite(low) or math.isfinite(high)):
         return qmin, qmax
     scale, zero_point = site.scale_of(out), int(site.zero_of(out))
+    code = _BOUND_CODES[site.rule.bounds]
     if math.isfinite(low):
-        qmin = max(qmin, zero_point + half_away(float32_quotient(low, scale)))
+        qmin = max(qmin, code(float32_quotient(low, scale), zero_point))
     if math.isfinite(high):
-        qmax = min(qmax, zero_point + half_away(float32_quotient(high, scale)))
+        qmax = min(qmax, code(float32_quotient(high, scale), zero_point))
     if qmin > qmax:
         raise site.fail(
-            f"{out.name!r} must have codes for the interval of {activation.value}, not none"
+            f"{out.name!r} must have codes for the interval from {low:g} to {high:g}, not none"
         )
     return qmin, qmax
 
@@ -135,6 +142,27 @@ def half_away(exact: float) -> int:
     if abs(exact - whole) >= 0.5:
         whole += 1 if exact > 0 else -1
     return whole
+
+
+def shifted_even(exact: float, zero_point: int) -> int:
+    """Return exact + zero_point, added in float32 and rounded, ties to even.
+
+    Raises:
+        QuantizationError: If it is not finite.
+    """
+    with np.errstate(over="ignore"):
+        shifted = float(np.float32(exact) + np.float32(zero_point))
+    if not math.isfinite(shifted):
+        raise QuantizationError(f"rescaled code must be a finite number, not {shifted}")
+    return round(shifted)
+
+
+_BOUND_CODES: Mapping[Bounds, Callable[[float, int], int]] = MappingProxyType(
+    {
+        Bounds.HALF_AWAY: lambda exact, zero_point: half_away(exact) + zero_point,
+        Bounds.SHIFTED_EVEN: shifted_even,
+    }
+)
 
 
 def fixed_scaling(
@@ -188,9 +216,51 @@ def pack_scaling(
     )
 
 
+_EIGHT = 8
+
+
+def fixed_8_scaling(ratios: Sequence[float], zero_point: int, qmin: int, qmax: int) -> Scaling:
+    """Return round(256 * ratio), ties to even, as multipliers of 8 fraction bits; ties up.
+
+    Source: XNNPACK src/microparams-init.c, xnn_init_qs8_cvt_scalar_params and its kin.
+    """
+    multipliers = [Multiplier(round(math.ldexp(ratio, _EIGHT)), 0) for ratio in ratios]
+    rule = OperatorRule(Requant.HALF_UP, multiplier_bits=_EIGHT)
+    return pack_scaling(rule, multipliers, ratios, zero_point, qmin, qmax)
+
+
 def wide_scaling(rule: OperatorRule, ratio: float) -> Scaling:
     """Return the scaling of an intermediate: no zero point, clamped to int32 alone."""
     return fixed_scaling(rule, [ratio], 0, -(1 << 31), (1 << 31) - 1)
+
+
+_WIDEST_SHIFT = 62
+
+
+def exact_scaling(ratios: Sequence[float], zero_point: int, qmin: int, qmax: int) -> Scaling:
+    """Return the scaling of accumulators of up to 62 bits, for `requantize_wide`: ties to even.
+
+    Its shifts reach 62, as ratios of such accumulators to codes are small; one that is smaller
+    still leaves nothing of any accumulator.
+
+    Raises:
+        QuantizationError: If a ratio is not below 1.
+    """
+    multipliers = []
+    for ratio in ratios:
+        if not abs(ratio) < 1:
+            raise QuantizationError(
+                f"scale ratio of a wide accumulator must be below 1, not {ratio:g}"
+            )
+        fraction, exponent = math.frexp(ratio)
+        multiplier = math.floor(math.ldexp(abs(fraction), 31) + 0.5)
+        if multiplier == 1 << 31:
+            multiplier, exponent = 1 << 30, exponent + 1
+        if -exponent > _WIDEST_SHIFT:
+            multiplier, exponent = 0, 0
+        multipliers.append(Multiplier(multiplier if ratio > 0 else -multiplier, -exponent))
+    rule = OperatorRule(Requant.HALF_EVEN)
+    return pack_scaling(rule, multipliers, ratios, zero_point, qmin, qmax)
 
 
 def raw_scaling(channels: int) -> Scaling:
@@ -267,8 +337,14 @@ class Scratch:
 
     def __init__(self, channels: int, bits: int) -> None:
         """Make none yet."""
-        self._shape, self._dtype = (channels,), np.int32 if bits <= 32 else np.int64
+        self._shape = (channels,)
+        self._dtype: type[np.signedinteger] = np.int32 if bits <= 32 else np.int64
         self._free: list[NDArray[np.signedinteger]] = []
+
+    @property
+    def kind(self) -> tuple[tuple[int, ...], type[np.signedinteger]]:
+        """Shape and type of the accumulators."""
+        return self._shape, self._dtype
 
     def take(self) -> NDArray[np.signedinteger]:
         """Return accumulators that nobody else holds; what they hold is undefined."""

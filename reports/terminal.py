@@ -23,7 +23,7 @@ _LABELS = {
 
 
 @dataclass(frozen=True, slots=True)
-class _Column:
+class Column:
     """A column of finished cells; of the columns that do not fit, the highest rank goes first."""
 
     heading: str
@@ -66,19 +66,19 @@ def cost_table(table: CostTable) -> "Group":
         "static": [row.energy_static_j for row in rows],
     }
     columns = [
-        _Column("bits", [*(str(r.option or "–") for r in table.selected_rows), ""], numeric=False),
-        _Column("MACs", [show(row.macs, "") for row in rows], 1),
-        _Column("energy", [show(row.energy_j, "J") for row in rows]),
+        Column("bits", [*(str(r.option or "–") for r in table.selected_rows), ""], numeric=False),
+        Column("MACs", [show(row.macs, "") for row in rows], 1),
+        Column("energy", [show(row.energy_j, "J") for row in rows]),
         *(
-            _Column(name, [show(value, "J") for value in values], 3)
+            Column(name, [show(value, "J") for value in values], 3)
             for name, values in energies.items()
         ),
-        _Column("latency", [show(row.latency_s, "s") for row in rows]),
-        _Column("bound by", [*(r.bound_by or "–" for r in table.selected_rows), ""], 1),
-        _Column("weights", [show(row.weight_bytes, "B") for row in rows], 2),
-        _Column("activations", [show(row.activation_bytes, "B") for row in rows], 2),
+        Column("latency", [show(row.latency_s, "s") for row in rows]),
+        Column("bound by", [*(r.bound_by or "–" for r in table.selected_rows), ""], 1),
+        Column("weights", [show(row.weight_bytes, "B") for row in rows], 2),
+        Column("activations", [show(row.activation_bytes, "B") for row in rows], 2),
         *(
-            _Column(label, [f"{getattr(row, field):,}" for row in rows], 2)
+            Column(label, [f"{getattr(row, field):,}" for row in rows], 2)
             for field, label in _FABRIC
             if getattr(total, field)
         ),
@@ -87,7 +87,7 @@ def cost_table(table: CostTable) -> "Group":
     notes = list(table.notes)
     if table.pipelined:
         notes.insert(0, "Units work at once: the total latency is the interval between results.")
-    grid = _fitting(table.platform, names, columns, has_total=True)
+    grid = fitting(table.platform, names, columns, has_total=True)
     return Group(grid, *(Text(f"• {note}", style="dim") for note in notes))
 
 
@@ -108,14 +108,14 @@ def front_table(front: Front, limit: int = 20) -> "Group":
     points = _spread(front.points, limit)
     columns = [
         *(
-            _Column(
+            Column(
                 _LABELS.get(name, name),
                 [show(point.resources.get(name), unit_of(name)) for point in points],
             )
             for name in resources
         ),
-        _Column(front.objectives[1], [_score(point.score) for point in points]),
-        _Column("method", [point.method for point in points], numeric=False),
+        Column(front.objectives[1], [_score(point.score) for point in points]),
+        Column("method", [point.method for point in points], numeric=False),
     ]
     title = f"{_LABELS.get(objective, objective)} against {front.objectives[1]}"
     grid = _grid(title, columns)
@@ -133,18 +133,23 @@ def sensitivity_table(table: SensitivityTable) -> "Group":
 
     options = tuple(dict.fromkeys(option for _, option in table.values))
     columns = [
-        _Column(str(o), [_score(table.values.get((unit, o))) for unit in table.units])
+        Column(str(o), [_score(table.values.get((unit, o))) for unit in table.units])
         for o in options
     ]
-    grid = _fitting(table.metric, table.units, columns)
+    grid = fitting(table.metric, table.units, columns)
     samples = f"measured on {table.samples} inputs" if table.samples else "inputs not stated"
     return Group(grid, Text(f"smaller is better; {samples}", style="dim"))
 
 
-def _fitting(
-    title: str, names: Sequence[str], columns: Sequence[_Column], *, has_total: bool = False
+def fitting(
+    title: str,
+    names: Sequence[str],
+    columns: Sequence[Column],
+    *,
+    heading: str = "unit",
+    has_total: bool = False,
 ) -> _FirstThatFits:
-    """Return a table of units in several widths: shorter names first, then fewer columns."""
+    """Return a table of names in several widths: shorter names first, then fewer columns."""
     from rich.text import Text
 
     ranks = range(max((column.rank for column in columns), default=0), -1, -1)
@@ -154,7 +159,7 @@ def _fitting(
         left_out = ", ".join(column.heading for column in columns if column.rank > rank)
         for width in _NAME_WIDTHS:
             short = shorten(names, width)
-            unit = _Column("unit", [short[name] for name in names], numeric=False)
+            unit = Column(heading, [short[name] for name in names], numeric=False)
             grid = _grid(title, (unit, *kept))
             if left_out:
                 grid.caption = Text(f"too narrow for: {left_out}")
@@ -168,7 +173,7 @@ def _fitting(
     return _FirstThatFits(tables)
 
 
-def _grid(title: str, columns: Sequence[_Column]) -> "Table":
+def _grid(title: str, columns: Sequence[Column]) -> "Table":
     """Return an empty table."""
     from rich import box
     from rich.table import Table

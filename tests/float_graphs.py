@@ -1,5 +1,6 @@
 """Small random float graphs: the shapes that real networks are made of."""
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -8,6 +9,7 @@ import numpy as np
 from hwsim.attributes import (
     Activation,
     Attrs,
+    ClipAttrs,
     ConcatAttrs,
     ConvAttrs,
     FullyConnectedAttrs,
@@ -127,8 +129,9 @@ def chain(seed: int) -> Graph:
         else:
             y = m.conv(y, 8, groups=4, dilation=(2, 1), padding=(2, 1, 2, 1), activation=fused)
         if rng.integers(3) == 0:
-            clamp = (Op.RELU, Op.RELU6, Op.RELU_N1_TO_1)[rng.integers(3)]
-            y = m.node(clamp, [y])
+            clamp = (Op.RELU, Op.RELU6, Op.RELU_N1_TO_1, Op.CLIP)[rng.integers(4)]
+            bounds = ClipAttrs(-0.75, (0.5, math.inf)[rng.integers(2)])
+            y = m.node(clamp, [y], bounds if clamp is Op.CLIP else NO)
     if rng.integers(2):
         y = m.node(Op.MEAN, [y], MeanAttrs((1, 2), False))
     else:

@@ -1,4 +1,4 @@
-"""Run `.tflite` models on LiteRT's reference kernels, in a process of their own.
+"""Run `.tflite` models on LiteRT's reference or default kernels, in a process of their own.
 
 LiteRT ends its process on some inputs (a softmax row whose exponentials sum to 512), so the caller
 keeps its distance: one worker serves many models, and its death is an exception, not a hang.
@@ -43,10 +43,13 @@ class LiteRT:
 
     Args:
         timeout_s: How long one model may take, its start included.
+        kernels: "reference" (BUILTIN_REF), "default" (XNNPACK, and what it leaves to others), or
+            "micro" (TFLite Micro).
     """
 
-    def __init__(self, timeout_s: float = 60.0) -> None:
+    def __init__(self, timeout_s: float = 60.0, kernels: str = "reference") -> None:
         self.timeout_s = timeout_s
+        self.kernels = kernels
         self._worker: subprocess.Popen[bytes] | None = None
         self._log = tempfile.TemporaryFile()
 
@@ -81,6 +84,8 @@ class LiteRT:
     ) -> list[dict[str, np.ndarray]]:
         """Return every tensor by name, for each feed of graph inputs.
 
+        Default kernels show the graph's outputs alone.
+
         Args:
             model: A `.tflite` file.
             feeds: Name -> array of every graph input, for one inference each.
@@ -90,9 +95,22 @@ class LiteRT:
             LiteRTDied: If the worker ends or does not answer within `timeout_s`.
             LiteRTRefused: If LiteRT reports an error.
         """
-        message = {"model": np.frombuffer(model, np.uint8)}
+        message = {"model": np.frombuffer(model, np.uint8), "kernels": np.array(self.kernels)}
         for position, feed in enumerate(feeds):
             message |= {f"{position}/{name}": np.asarray(array) for name, array in feed.items()}
+        answer = self._ask(message, label)
+        results: list[dict[str, np.ndarray]] = [{} for _ in feeds]
+        for key, array in answer.items():
+            position, name = key.split("/", 1)
+            results[int(position)][name] = array
+        return results
+
+    def operators(self, model: bytes, label: str = "a model") -> tuple[str, ...]:
+        """Return the operators that LiteRT makes of a model; the last may be "DELEGATE"."""
+        message = {"model": np.frombuffer(model, np.uint8), "kernels": np.array("operators")}
+        return tuple(self._ask(message, label)["operators"].tolist())
+
+    def _ask(self, message: Mapping[str, np.ndarray], label: str) -> dict[str, np.ndarray]:
         if self._worker is None:
             self._worker = subprocess.Popen(
                 [sys.executable, os.path.abspath(__file__)],
@@ -116,11 +134,7 @@ class LiteRT:
             raise LiteRTDied(f"LiteRT died on {label} ({why}): {said or 'nothing said'}") from error
         if "error" in answer:
             raise LiteRTRefused(f"LiteRT refused {label}: {answer['error']}")
-        results: list[dict[str, np.ndarray]] = [{} for _ in feeds]
-        for key, array in answer.items():
-            position, name = key.split("/", 1)
-            results[int(position)][name] = array
-        return results
+        return answer
 
     def _receive(self, descriptor: int) -> dict[str, np.ndarray]:
         """Read one message, or fail after `timeout_s`."""
@@ -163,19 +177,26 @@ def send(pipe: BinaryIO, arrays: Mapping[str, np.ndarray]) -> None:
 
 
 def evaluate(message: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Run one model on the reference kernels, in this process."""
+    """Run one model in this process."""
+    if str(message["kernels"]) == "micro":
+        return evaluate_micro(message)
     from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
+    reference = str(message["kernels"]) == "reference"
+    resolver = OpResolverType.BUILTIN_REF if reference else OpResolverType.AUTO
     interpreter = Interpreter(
         model_content=message["model"].tobytes(),
-        experimental_op_resolver_type=OpResolverType.BUILTIN_REF,
-        experimental_preserve_all_tensors=True,
+        experimental_op_resolver_type=resolver,
+        experimental_preserve_all_tensors=reference,
     )
     interpreter.allocate_tensors()
+    if str(message["kernels"]) == "operators":
+        details = interpreter._get_ops_details()
+        return {"operators": np.array([detail["op_name"] for detail in details])}
     inputs = {detail["name"]: detail["index"] for detail in interpreter.get_input_details()}
     feeds: dict[str, dict[str, np.ndarray]] = {}
     for key, array in message.items():
-        if key != "model":
+        if key not in ("model", "kernels"):
             position, name = key.split("/", 1)
             feeds.setdefault(position, {})[name] = array
     results = {}
@@ -183,12 +204,34 @@ def evaluate(message: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         for name, array in feed.items():
             interpreter.set_tensor(inputs[name], array)
         interpreter.invoke()
-        for detail in interpreter.get_tensor_details():
+        shown = interpreter.get_tensor_details() if reference else interpreter.get_output_details()
+        for detail in shown:
             try:
                 array = interpreter.get_tensor(detail["index"])
             except ValueError:  # a temporary of a kernel
                 continue
             results[f"{position}/{detail['name']}"] = array
+    return results
+
+
+def evaluate_micro(message: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Run one model on TFLite Micro, in this process; outputs alone."""
+    from ai_edge_litert import schema_py_generated as schema
+    from tflite_micro.python.tflite_micro import runtime
+
+    content = message["model"].tobytes()
+    graph = schema.Model.GetRootAs(content, 0).Subgraphs(0)
+    inputs = [graph.Tensors(i).Name().decode() for i in graph.InputsAsNumpy()]
+    outputs = [graph.Tensors(i).Name().decode() for i in graph.OutputsAsNumpy()]
+    interpreter = runtime.Interpreter.from_bytes(content)
+    positions = dict.fromkeys(key.split("/", 1)[0] for key in message if "/" in key)
+    results = {}
+    for position in positions:
+        for slot, name in enumerate(inputs):
+            interpreter.set_input(message[f"{position}/{name}"], slot)
+        interpreter.invoke()
+        for slot, name in enumerate(outputs):
+            results[f"{position}/{name}"] = np.array(interpreter.get_output(slot))
     return results
 
 

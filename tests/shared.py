@@ -20,6 +20,11 @@ def model_file(name: str, loss: str) -> Path:
     return _found("HWSIM_MODELS", "models", name, loss)
 
 
+def vector_file(name: str, loss: str) -> Path:
+    """Return a file of $HWSIM_VECTORS, or skip the test and say what is lost."""
+    return _found("HWSIM_VECTORS", "vectors", name, loss)
+
+
 def data_file(name: str, loss: str) -> Path:
     """Return a data file of $HWSIM_DATA, or skip the test and say what is lost."""
     return _found("HWSIM_DATA", "data", name, loss)

@@ -116,10 +116,14 @@ def test_damaged_onnx(worker: Worker, pick: int, changes: list[Damage]) -> None:
     worker.judge(".onnx", damaged(files[names[pick % len(names)]], changes))
 
 
+# Random codes are no input of theirs: indices out of range, roots of negative numbers.
+PARTIAL = ("RSQRT", "GATHER", "EMBEDDING_LOOKUP")
+
+
 def test_valid_files_run(worker: Worker) -> None:
     worker.outcomes.clear()
     for name, data in tflite_files().items():
-        if not name.endswith("INT16"):
+        if not name.startswith(PARTIAL):
             worker.judge(".tflite", data)
     for name in ("image_net", "token_net"):
         worker.judge(".onnx", mutations.onnx_files()[name])

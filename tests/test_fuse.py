@@ -20,7 +20,10 @@ from hwsim.floats import run_floats
 from hwsim.fuse import (
     PASSES,
     accumulator_values,
+    find_causal,
     find_gelu,
+    find_rms_norm,
+    find_silu,
     fold_batch_norm,
     fold_bias,
     fold_factors,
@@ -367,3 +370,90 @@ def test_what_others_see_is_stored(why: str) -> None:
     if why == "output":
         outputs.append(y)
     assert accumulator_values(m.done(*outputs)) == frozenset()
+
+
+@pytest.mark.parametrize("flipped", [False, True])
+def test_silu_is_found(flipped: bool) -> None:
+    m = Maker(0)
+    x = m.dense(m.input(1, 4), 5)
+    pair = [x, m.node(Op.LOGISTIC, [x])]
+    graph = m.done(m.node(Op.MUL, pair[::-1] if flipped else pair, PLAIN, "y"))
+    after = find_silu(graph)
+    assert operators(after) == [Op.FULLY_CONNECTED, Op.SILU]
+    assert_same_function(graph, after)
+
+
+@pytest.mark.parametrize("why", ["another operand", "read twice", "fused"])
+def test_what_is_no_silu_stays(why: str) -> None:
+    m = Maker(0)
+    x, other = m.input(1, 4), m.input(1, 4, name="z")
+    gate = m.node(Op.LOGISTIC, [x])
+    attrs = FusedAttrs(RELU if why == "fused" else Activation.NONE)
+    y = m.node(Op.MUL, [other if why == "another operand" else x, gate], attrs)
+    outputs = [y, m.node(Op.TANH, [gate])] if why == "read twice" else [y]
+    graph = m.done(*outputs)
+    assert find_silu(graph) == graph
+
+
+def rms_norm(m: Maker, x: str, *, form: str, gamma: bool, axis: int = -1) -> str:
+    rank = len(m.shape(x))
+    square = (
+        m.node(Op.POW, [x, m.constant(2.0)]) if form != "product" else m.node(Op.MUL, [x, x], PLAIN)
+    )
+    mean = m.node(Op.MEAN, [square], MeanAttrs((axis % rank,), True))
+    root = m.node(Op.SQRT, [m.add(m.constant(1e-3), mean)])
+    if form == "quotient":
+        y = m.node(Op.DIV, [x, root], PLAIN)
+    else:
+        inverse = m.node(Op.DIV, [m.constant(1.0), root], PLAIN)
+        y = m.node(Op.MUL, [inverse, x], PLAIN)
+    if not gamma:
+        return y
+    return m.node(Op.MUL, [m.constant(m.rng.normal(0, 1, m.shape(x)[-1])), y], PLAIN)
+
+
+@pytest.mark.parametrize("form", ["power", "product", "quotient"])
+@pytest.mark.parametrize("gamma", [False, True])
+def test_rms_norm_is_found(form: str, gamma: bool) -> None:
+    m = Maker(0)
+    graph = m.done(rms_norm(m, m.input(1, 3, 6), form=form, gamma=gamma))
+    after = find_rms_norm(graph)
+    assert operators(after) == [Op.RMS_NORM]
+    assert after.nodes[0].attrs == NormAttrs(float(np.float32(1e-3)))
+    assert_same_function(graph, after)
+
+
+def test_a_norm_over_another_axis_stays() -> None:
+    m = Maker(0)
+    graph = m.done(rms_norm(m, m.input(1, 6, 6), form="power", gamma=True, axis=1))
+    assert find_rms_norm(graph) == graph
+
+
+def masked(mask: np.ndarray) -> Graph:
+    m = Maker(0)
+    scores = m.add(m.constant(mask), m.input(1, 2, 4, 5))
+    return m.done(m.node(Op.SOFTMAX, [scores], SoftmaxAttrs(0.5), "y"))
+
+
+SEEN = np.tri(4, 5, 1, dtype=bool)
+
+
+@pytest.mark.parametrize("shape", [(4, 5), (1, 1, 4, 5), (1, 2, 4, 5)])
+@pytest.mark.parametrize("least", [-1e4, -1e9, float(np.finfo(np.float32).min)])
+def test_a_causal_mask_is_found(shape: tuple[int, ...], least: float) -> None:
+    graph = masked(np.broadcast_to(np.where(SEEN, 0, least), shape))
+    after = find_causal(graph)
+    assert [node.attrs for node in after.nodes] == [SoftmaxAttrs(0.5, causal=True)]
+    assert_same_function(graph, after)
+    hidden = run_floats(after, samples(after, 2, 0))["y"][..., ~SEEN]
+    assert hidden.size and not hidden.any()
+
+
+@pytest.mark.parametrize("why", ["not triangular", "not 0 below", "not far below 0"])
+def test_another_mask_stays(why: str) -> None:
+    mask = np.where(SEEN, 0, -1e9)
+    mask[{"not triangular": (0, 0), "not 0 below": (3, 0), "not far below 0": (0, 4)}[why]] = {
+        "not triangular": -1e9, "not 0 below": 0.5, "not far below 0": -5.0,
+    }[why]  # fmt: skip
+    graph = masked(mask)
+    assert find_causal(graph) == graph

@@ -13,6 +13,7 @@ import hwsim
 from hwsim.errors import GraphError
 from hwsim.formats.tflite import read_tflite
 from hwsim.graph import Graph
+from hwsim.ops import Op
 from hwsim.profiles import PROFILES
 from tests.strategies import GENERATORS, generate
 
@@ -44,8 +45,13 @@ def accepted(graph: Graph, profile: str) -> bool:
 
 
 def feed_of(graph: Graph, count: int) -> dict[str, np.ndarray]:
-    """Return random inputs of `count` of the graph's batches."""
-    return hwsim.random_inputs(graph, count, seed=len(graph.name))
+    """Return random inputs of `count` of the graph's batches; roots have no negative operands."""
+    feed = hwsim.random_inputs(graph, count, seed=len(graph.name))
+    for node in graph.nodes:
+        quant = graph.values[node.inputs[0]].quant
+        if node.op is Op.RSQRT and quant is not None:
+            feed[node.inputs[0]] = np.maximum(feed[node.inputs[0]], quant.zero_point[0])
+    return feed
 
 
 def activations() -> dict[str, np.ndarray]:

@@ -3,6 +3,7 @@
 Each model runs at batch 1 and batch 3, so that the change of batch is tested with the reader.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +17,7 @@ from onnx.helper import make_node as node
 from onnx.reference import ReferenceEvaluator
 
 import hwsim
+from hwsim.errors import FormatError, GraphError
 from hwsim.formats.onnx import read_onnx
 from hwsim.formats.onnx_ops import READERS
 from tests.onnx_writer import model
@@ -135,6 +137,11 @@ POINTWISE = [
     one("softmax of old", "Softmax", (8,), axis=1, opset=11),
     one("layer norm", "LayerNormalization", (5, 8), floats(8), floats(8), epsilon=1e-3),
     one("layer norm without bias", "LayerNormalization", (5, 8), floats(8)),
+    one("rms norm", "RMSNormalization", (5, 8), floats(8), epsilon=1e-3, opset=23),
+    one("reciprocal", "Reciprocal", (5, 8), positive=True),
+    Case("a where hides what softmax must not see", [
+        node("Where", ["hidden", "low", "x"], ["a"]), node("Softmax", ["a"], ["y"]),
+    ], ROWS, {"hidden": np.triu(np.ones((5, 8), np.bool_), 4), "low": np.float32(-3e38)}),
 ]  # fmt: skip
 
 PRODUCTS = [
@@ -249,7 +256,34 @@ CHAINS = [
     ], {"x": (8,)}, {"c": floats(1, 4), "shape": ints(0, 3, 4)}, batches=(1,)),
 ]  # fmt: skip
 
-CASES = [*WINDOWS, *POINTWISE, *PRODUCTS, *MOVES, *CHAINS]
+HIDDEN = ~np.tri(5, 8, 3, dtype=bool)
+MASKS = [
+    Case("keys hidden by infinity", [
+        node("Where", ["hidden", "infinity", "x"], ["a"]), node("Softmax", ["a"], ["y"]),
+    ], ROWS, {"hidden": HIDDEN, "infinity": np.float32(-np.inf)}),
+    Case("keys kept where a condition holds", [
+        node("Where", ["seen", "x", "least"], ["a"]), node("Softmax", ["a"], ["y"]),
+    ], ROWS, {"seen": ~HIDDEN, "least": np.array([np.finfo(np.float32).min], np.float32)}),
+    Case("an infinite mask is added", [
+        node("Add", ["mask", "x"], ["a"]), node("Softmax", ["a"], ["y"]),
+    ], ROWS, {"mask": np.where(HIDDEN, -np.inf, 0).astype(np.float32)}),
+    Case("a mask computed from shapes", [
+        node("Trilu", ["ones", "k"], ["seen"], upper=0),
+        node("Cast", ["seen"], ["kept"], to=onnx.TensorProto.BOOL),
+        node("Where", ["kept", "x", "infinity"], ["a"]), node("Softmax", ["a"], ["y"]),
+    ], ROWS, {"ones": np.ones((5, 8), np.float32), "k": np.int64(3),
+              "infinity": np.float32(-np.inf)}),
+    one("reciprocal", "Reciprocal", (5, 8), positive=True),
+    one("RMS norm", "RMSNormalization", (5, 8), floats(8), epsilon=1e-3, opset=23),
+    Case("RMS norm by hand", [
+        node("Pow", ["x", "two"], ["a"]), node("ReduceMean", ["a"], ["b"], axes=[-1]),
+        node("Add", ["b", "epsilon"], ["c"]), node("Sqrt", ["c"], ["d"]),
+        node("Reciprocal", ["d"], ["e"]), node("Mul", ["x", "e"], ["f"]),
+        node("Mul", ["f", "gamma"], ["y"]),
+    ], ROWS, {"two": np.float32(2), "epsilon": np.float32(1e-5), "gamma": floats(8)}),
+]  # fmt: skip
+
+CASES = [*MASKS, *WINDOWS, *POINTWISE, *PRODUCTS, *MOVES, *CHAINS]
 
 
 def expected(made: onnx.ModelProto, feeds: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
@@ -285,3 +319,49 @@ def test_reader_equals_onnxruntime(case: Case) -> None:
 
 def test_every_reader_has_a_case() -> None:
     assert set(READERS) == {made.op_type for case in CASES for made in case.nodes} & set(READERS)
+
+
+def embedding(kind: int, nodes: Sequence[onnx.NodeProto] = ()) -> onnx.ModelProto:
+    """Return a model that looks 4-vectors up in a table of 7."""
+    made = model(
+        [node("Gather", ["table", "x"], ["y"]), *nodes], {"x": (5,)}, {"table": floats(7, 4)}
+    )
+    made.graph.input[0].type.tensor_type.elem_type = kind
+    return made
+
+
+@pytest.mark.parametrize("kind", [onnx.TensorProto.INT32, onnx.TensorProto.INT64])
+def test_integer_inputs_look_rows_up(kind: int) -> None:
+    made = embedding(kind)
+    graph = read_onnx(made.SerializeToString(), Path("small.onnx"))
+    words = np.array([[0, 6, 3, 3, 1], [5, 5, 0, 2, 4]]).astype(graph.inputs[0].dtype.storage)
+    (ours,) = hwsim.run(graph, words, profile="float").values()
+    (theirs,) = expected(made, {"x": words})
+    assert np.array_equal(ours, theirs)
+    drawn = hwsim.random_inputs(graph, 500)["x"]
+    assert (drawn.min(), drawn.max()) == (0, 6)
+
+
+def test_integers_that_are_no_indices_are_refused() -> None:
+    made = embedding(onnx.TensorProto.INT64, [node("Relu", ["x"], ["z"])])
+    made.graph.output.append(onnx.helper.make_tensor_value_info("z", onnx.TensorProto.INT64, None))
+    sentence = "small.onnx: node 'z' (relu): 'x' must hold floats, not int64"
+    with pytest.raises(GraphError, match=f"^{re.escape(sentence)}$"):
+        read_onnx(made.SerializeToString(), Path("small.onnx"))
+
+
+@pytest.mark.parametrize(
+    ("nodes", "constants", "sentence"),
+    [
+        ([node("Where", ["hidden", "x", "zero"], ["y"])], {"zero": np.float32(0)},
+         "constant choice must be a mask of at most -1e+30"),
+        ([node("Where", ["hidden", "x", "x"], ["y"])], {},
+         "one of the choices must be computed and the other a constant"),
+    ],
+)  # fmt: skip
+def test_a_where_that_is_no_mask_is_refused(
+    nodes: Sequence[onnx.NodeProto], constants: Mapping[str, NDArray[Any]], sentence: str
+) -> None:
+    made = model(nodes, ROWS, {"hidden": HIDDEN, **constants})
+    with pytest.raises(FormatError, match=f"{re.escape(sentence)}$"):
+        read_onnx(made.SerializeToString(), Path("small.onnx"))

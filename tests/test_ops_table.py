@@ -11,7 +11,8 @@ from tests.strategies import GENERATORS
 
 # TFLite's name where ours differs.
 NAMES = {Op.MATMUL: "BATCH_MATMUL"}
-HAWQ_ORACLE = (Path(__file__).parent / "oracle" / "hawq.py").read_text("utf-8")
+ORACLES = Path(__file__).parent / "oracle"
+HAWQ_ORACLE = (ORACLES / "hawq.py").read_text("utf-8")
 CONVERSIONS = {Op.QUANTIZE, Op.DEQUANTIZE}
 
 
@@ -21,7 +22,8 @@ def test_an_operator_is_complete(spec: OpSpec) -> None:
     assert (spec.op in KERNELS) != spec.float_only
     if spec.op in KERNELS:
         generated = NAMES.get(spec.op, spec.op.name) in GENERATORS
-        assert generated or f'"{spec.op.value}": self.' in HAWQ_ORACLE
+        in_hawq = f'"{spec.op.value}": self.' in HAWQ_ORACLE
+        assert generated or in_hawq or (ORACLES / f"{spec.op.value}.py").is_file()
 
 
 def test_no_row_is_missing() -> None:

@@ -265,8 +265,9 @@ def joined_softmax(other: str) -> Graph:
 def unquantizable() -> Mapping[str, tuple[Graph, str]]:
     operators = (
         "conv_2d, depthwise_conv_2d, fully_connected, matmul, add, sub, mul, average_pool_2d, "
-        "max_pool_2d, mean, softmax, layer_norm, relu, relu6, relu_n1_to_1, leaky_relu, logistic, "
-        "tanh, hard_swish, gelu, reshape, transpose, pad, concatenation, strided_slice, split"
+        "max_pool_2d, mean, softmax, layer_norm, rms_norm, relu, relu6, relu_n1_to_1, clip, "
+        "leaky_relu, logistic, tanh, hard_swish, gelu, silu, reshape, transpose, pad, "
+        "concatenation, strided_slice, split, gather"
     )
     m = Maker(0)
     erf = m.done(m.node(Op.ERF, [m.input(1, 4)], name="e"))

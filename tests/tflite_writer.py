@@ -19,13 +19,21 @@ OPTIONS = {
     "CONV_2D": "Conv2D",
     "DEPTHWISE_CONV_2D": "DepthwiseConv2D",
     "DEQUANTIZE": "Dequantize",
+    "EMBEDDING_LOOKUP": None,
+    "EXP": "Exp",
+    "EXPAND_DIMS": "ExpandDims",
     "FULLY_CONNECTED": "FullyConnected",
+    "GATHER": "Gather",
+    "GELU": "Gelu",
     "HARD_SWISH": "HardSwish",
     "LEAKY_RELU": "LeakyRelu",
     "LOGISTIC": None,
+    "MAXIMUM": "MaximumMinimum",
     "MAX_POOL_2D": "Pool2D",
     "MEAN": "Reducer",
+    "MINIMUM": "MaximumMinimum",
     "MUL": "Mul",
+    "PACK": "Pack",
     "PAD": "Pad",
     "PADV2": "PadV2",
     "QUANTIZE": "Quantize",
@@ -33,15 +41,34 @@ OPTIONS = {
     "RELU6": None,
     "RELU_N1_TO_1": None,
     "RESHAPE": "Reshape",
+    "RSQRT": None,
     "SLICE": "Slice",
     "SOFTMAX": "Softmax",
     "SPLIT": "Split",
+    "SPLIT_V": "SplitV",
+    "SQUARED_DIFFERENCE": "SquaredDifference",
     "SQUEEZE": "Squeeze",
     "STRIDED_SLICE": "StridedSlice",
     "SUB": "Sub",
+    "SVDF": "SVDF",
     "TANH": None,
     "TRANSPOSE": "Transpose",
+    "UNIDIRECTIONAL_SEQUENCE_LSTM": "UnidirectionalSequenceLSTM",
+    "TRANSPOSE_CONV": "TransposeConv",
+    "UNPACK": "Unpack",
 }
+
+
+# Types of which several codes share a byte.
+PACKED_BITS = {"int4": 4, "int2": 2}
+
+
+def packed_codes(data: np.ndarray, bits: int) -> np.ndarray:
+    """Return signed codes as bytes, the first in the lowest bits."""
+    packed = np.zeros(-(-data.size * bits // 8), np.uint8)
+    for place, code in enumerate(data.ravel().tolist()):
+        packed[place * bits // 8] |= code % 2**bits << place * bits % 8
+    return packed
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +76,7 @@ class Tensor:
     """One tensor; constant where `data` is given, float or index tensor where `scale` is empty.
 
     `scale` and `zero_point` have one entry, or one per channel of `axis`. Scales are rounded to
-    float32 here, so that an oracle sees what the file holds.
+    float32 here, so that an oracle sees what the file holds. A variable keeps a state between runs.
     """
 
     name: str
@@ -59,6 +86,7 @@ class Tensor:
     zero_point: tuple[int, ...] = ()
     axis: int = 0
     data: np.ndarray | None = None
+    variable: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "shape", tuple(int(size) for size in self.shape))
@@ -66,7 +94,7 @@ class Tensor:
         if self.scale and not self.zero_point:
             object.__setattr__(self, "zero_point", (0,) * len(self.scale))
         if self.data is not None:
-            stored = np.asarray(self.data, dtype=self.dtype)
+            stored = np.asarray(self.data, "int8" if self.dtype in PACKED_BITS else self.dtype)
             if stored.shape != self.shape:
                 raise ValueError(f"{self.name}: data has shape {stored.shape}, not {self.shape}")
             object.__setattr__(self, "data", stored)
@@ -131,12 +159,15 @@ def write(
         packed.name = tensor.name
         packed.shape = list(tensor.shape)
         packed.hasRank = True
+        packed.isVariable = tensor.variable
         packed.type = getattr(schema.TensorType, tensor.dtype.upper())
         if tensor.data is None:
             packed.buffer = 0
         else:
             buffer = schema.BufferT()
             buffer.data = np.frombuffer(tensor.data.tobytes(), np.uint8)
+            if tensor.dtype in PACKED_BITS:
+                buffer.data = packed_codes(tensor.data, PACKED_BITS[tensor.dtype])
             packed.buffer = len(model.buffers)
             model.buffers.append(buffer)
         if tensor.scale:

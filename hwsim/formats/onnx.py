@@ -1,8 +1,9 @@
 """Reader of float ONNX files: glue folded, images turned to NHWC, a validated float Graph."""
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -17,9 +18,10 @@ from hwsim.errors import (
     UnsupportedOperatorError,
     shown,
 )
-from hwsim.formats.onnx_builder import Builder
+from hwsim.formats.onnx_builder import Builder, Facet
 from hwsim.formats.onnx_fold import FOLDABLE, MAX_FOLDED, constant_of, fold
 from hwsim.formats.onnx_ops import READERS
+from hwsim.formats.onnx_qonnx import DOMAINS, read_quantizer
 from hwsim.formats.onnx_schema import (
     NEWEST_OPSET,
     OLDEST_OPSET,
@@ -28,18 +30,27 @@ from hwsim.formats.onnx_schema import (
     check_node,
 )
 from hwsim.graph import Graph, Origin, Value
+from hwsim.inputs import check_indices
 from hwsim.layout import sink_transposes
-from hwsim.quant import FLOAT32
+from hwsim.quant import FLOAT32, DType, IntType
 
 MAX_OUTPUTS = 1024
 
+_INPUT_TYPES: Mapping[int, DType] = MappingProxyType(
+    {
+        onnx.TensorProto.FLOAT: FLOAT32,
+        onnx.TensorProto.INT32: IntType(32),
+        onnx.TensorProto.INT64: IntType(64),
+    }
+)
 _GLUE = ("Constant", "Identity", "Dropout", "Cast", *sorted(FOLDABLE))
 
 
-def read_onnx(data: bytes, path: Path) -> Graph:
+def read_onnx(data: bytes, path: Path, facet: Facet = Facet.REALS) -> Graph:
     """Return the float graph of an `.onnx` file, for batch 1 where the batch is symbolic.
 
-    Graph inputs and outputs keep the file's names and axis order; inside, images are NHWC.
+    Graph inputs and outputs keep the file's names and axis order; inside, images are NHWC. QONNX
+    quantizers of constants become their `facet`, those of computed tensors FAKE_QUANT.
 
     Raises:
         FormatError: If the bytes are no ONNX model, or a constant is broken.
@@ -52,7 +63,7 @@ def read_onnx(data: bytes, path: Path) -> Graph:
         raise FormatError(
             f"{path.name}: opset must be in [{OLDEST_OPSET}, {NEWEST_OPSET}], not {opset}"
         )
-    builder = Builder(opset, max(MAX_FOLDED, len(data)))
+    builder = Builder(opset, max(MAX_FOLDED, len(data)), facet=facet)
     try:
         inputs = _read_border(builder, model.graph)
     except HwsimError as error:
@@ -112,6 +123,7 @@ def _finish(
     origin = Origin(path, hashlib.sha256(data).hexdigest())
     try:
         graph = Graph(path.stem, builder.values, tuple(builder.nodes), inputs, names, "", origin)
+        check_indices(graph)
         return sink_transposes(graph)
     except HwsimError as error:
         raise GraphError(f"{path.name}: {error}") from error
@@ -136,18 +148,19 @@ def _parse(data: bytes, path: Path) -> onnx.ModelProto:
 def _initializer(initializer: onnx.TensorProto) -> NDArray[Any]:
     what = f"initializer {shown(initializer.name)!r}"
     array = array_of(initializer, what)
-    if array.dtype.kind == "f" and not np.isfinite(array).all():
+    # Masks hold -inf; whatever else reads one refuses it.
+    if array.dtype.kind == "f" and not (np.isfinite(array) | np.isneginf(array)).all():
         raise FormatError(f"{what} must be finite, not NaN or infinite")
     return array
 
 
 def _input(info: onnx.ValueInfoProto) -> Value:
     place, tensor = f"input {shown(info.name)!r}", info.type.tensor_type
-    if tensor.elem_type != onnx.TensorProto.FLOAT:
+    if tensor.elem_type not in _INPUT_TYPES:
         kinds = onnx.TensorProto.DataType
         known = tensor.elem_type in kinds.values()
         kind = kinds.Name(tensor.elem_type) if known else f"type {tensor.elem_type}"
-        raise FormatError(f"{place} must be FLOAT, not {shown(kind)}")
+        raise FormatError(f"{place} must be FLOAT, INT32 or INT64, not {shown(kind)}")
     if not tensor.HasField("shape"):
         raise FormatError(f"{place} must have a shape; it is missing")
     shape = []
@@ -159,10 +172,17 @@ def _input(info: onnx.ValueInfoProto) -> Value:
         else:
             given = shown(dim.dim_param) if dim.dim_param else dim.dim_value
             raise FormatError(f"axis {axis} of {place} must be a fixed size, not {given!r}")
-    return Value(info.name, tuple(shape), FLOAT32)
+    return Value(info.name, tuple(shape), _INPUT_TYPES[tensor.elem_type])
 
 
 def _read_node(builder: Builder, node: onnx.NodeProto) -> None:
+    if node.domain in DOMAINS:
+        for name in filter(None, node.output):
+            builder.check_name(name)
+        read_quantizer(
+            builder, node, [builder.resolve(name) if name else "" for name in node.input]
+        )
+        return
     if node.domain not in ("", "ai.onnx"):
         raise _unsupported(f"{node.domain}.{node.op_type}")
     if node.op_type not in READERS and node.op_type not in _GLUE:

@@ -32,9 +32,60 @@ def read_binary(op: Op) -> Reader:
     """Return the reader of a broadcasting operator; a constant operand becomes a value."""
 
     def read(b: Builder, node: onnx.NodeProto, names: Names) -> None:
-        b.emit(op, _BINARY_ATTRS[op], [b.operand(name) for name in names], (node.output[0],))
+        operand = _added if op is Op.ADD else Builder.operand
+        b.emit(op, _BINARY_ATTRS[op], [operand(b, name) for name in names], (node.output[0],))
 
     return read
+
+
+def _added(b: Builder, name: str) -> str:
+    """Return the operand of a sum; an infinite mask becomes the least float32, as large a one."""
+    array = b.constants.get(name)
+    if name in b.values or array is None or array.dtype.kind != "f" or not np.isneginf(array).any():
+        return b.operand(name)
+    return b.literal(f"{name}/finite", np.maximum(array, np.finfo(np.float32).min))
+
+
+# From here down a float32 sum with a number of any network is the mask's number itself.
+_HIDDEN = -1e30
+
+
+def read_where(b: Builder, node: onnx.NodeProto, names: Names) -> None:
+    """Read a Where that hides parts of a tensor behind a very negative number: a sum with it."""
+    out = node.output[0]
+    hidden = np.asarray(b.constant(names, 0, "condition"), np.bool_)
+    computed = [slot for slot in (1, 2) if names[slot] not in b.constants]
+    if len(computed) != 1:
+        raise FormatError("one of the choices must be computed and the other a constant")
+    (slot,) = computed
+    if slot == 1:
+        hidden = ~hidden
+    fill = b.constants[names[3 - slot]]
+    if fill.dtype.kind != "f" or not np.all(fill <= _HIDDEN):
+        raise FormatError(f"constant choice must be a mask of at most {_HIDDEN:g}")
+    mask = np.where(hidden, np.maximum(fill, np.finfo(np.float32).min), np.float32(0))
+    inputs = (b.operand(names[slot]), b.literal(f"{out}/mask", mask))
+    b.emit(Op.ADD, FusedAttrs(), inputs, (out,))
+
+
+def read_reciprocal(b: Builder, node: onnx.NodeProto, names: Names) -> None:
+    """Read Reciprocal as 1 / x."""
+    one = b.literal(f"{node.output[0]}/one", np.ones((), np.float32))
+    b.emit(Op.DIV, FusedAttrs(), (one, b.operand(names[0])), (node.output[0],))
+
+
+def read_rms_norm(b: Builder, node: onnx.NodeProto, names: Names) -> None:
+    """Read RMSNormalization over the last axis."""
+    attrs = b.attributes(node)
+    rank = len(b.shape(names[0]))
+    axis = int(attrs.get("axis", -1))
+    check_axis(axis, rank)
+    if axis % rank != rank - 1:
+        raise FormatError(f"axis must be the last one, not {axis}")
+    b.constant(names, 1, "scale")
+    norm = NormAttrs(float(attrs.get("epsilon", 1e-5)))
+    inputs = (b.operand(names[0]), b.operand(names[1]))
+    b.emit(Op.RMS_NORM, norm, inputs, (node.output[0],))
 
 
 _BINARY_ATTRS: Mapping[Op, Attrs] = MappingProxyType(

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import Any
 
 import numpy as np
@@ -32,6 +33,25 @@ def _as_float32(name: str, array: NDArray[Any]) -> NDArray[np.float32]:
     return data
 
 
+class Facet(Enum):
+    """What a constant behind a QONNX quantizer is read as.
+
+    Each facet is an array of the constant's shape, so that readers which transpose and pack
+    constants do the same to all of them: reading a file once per facet gives the codes, scales
+    and types of every packed operand without a word about them in the readers.
+
+    * REALS: what the codes stand for, as QONNX computes it.
+    * CODES: codes minus zero point.
+    * SCALES: the scale of each.
+    * TYPES: the declared type of each, as `type_number` writes it.
+    """
+
+    REALS = "reals"
+    CODES = "codes"
+    SCALES = "scales"
+    TYPES = "types"
+
+
 @dataclass
 class Builder:
     """What has been read so far.
@@ -43,6 +63,7 @@ class Builder:
         constants: Every tensor known before a run.
         aliases: Names that stand for another tensor.
         nodes: Made so far.
+        facet: What constants behind a QONNX quantizer are read as.
     """
 
     opset: int
@@ -51,6 +72,7 @@ class Builder:
     constants: dict[str, NDArray[Any]] = field(default_factory=dict)
     aliases: dict[str, str] = field(default_factory=dict)
     nodes: list[Node] = field(default_factory=list)
+    facet: Facet = Facet.REALS
 
     def resolve(self, name: str) -> str:
         """Return the tensor that a name stands for."""

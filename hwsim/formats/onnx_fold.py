@@ -27,7 +27,7 @@ FOLDABLE = frozenset(
     Abs Add And Cast CastLike Ceil Concat ConstantOfShape Div Equal Expand Flatten Floor Gather
     Greater GreaterOrEqual Identity Less LessOrEqual Max Min Mod Mul Neg Not Or Pow Range
     ReduceMax ReduceMin ReduceProd ReduceSum Reshape Shape Size Slice Split Sqrt Squeeze Sub Tile
-    Transpose Unsqueeze Where
+    Transpose Trilu Unsqueeze Where
     """.split()
 )
 

@@ -7,6 +7,7 @@ import onnx
 
 from hwsim.attributes import (
     ConcatAttrs,
+    GatherAttrs,
     PadAttrs,
     ReshapeAttrs,
     SliceAttrs,
@@ -123,11 +124,18 @@ def read_slice(b: Builder, node: onnx.NodeProto, names: Names) -> None:
 
 
 def read_gather(b: Builder, node: onnx.NodeProto, names: Names) -> None:
-    """Read a Gather of one index or of consecutive ones: a slice, and a reshape for a scalar."""
+    """Read a Gather of one index or of consecutive ones (a slice, and a reshape for a scalar).
+
+    Computed indices take rows of a constant: an embedding.
+    """
     shape = b.shape(names[0])
     axis = int(b.attributes(node).get("axis", 0))
     check_axis(axis, len(shape))
     axis %= len(shape)
+    if names[1] in b.values and names[0] in b.constants:
+        inputs = (b.operand(names[0]), names[1])
+        b.emit(Op.GATHER, GatherAttrs(axis), inputs, (node.output[0],))
+        return
     indices = b.constant(names, 1, "indices")
     if indices.dtype.kind not in "iu" or indices.size > shape[axis]:
         raise FormatError(f"indices must be at most {shape[axis]} integers, not {indices.size}")

@@ -12,9 +12,12 @@ from hwsim.formats.onnx_arithmetic import (
     read_layer_norm,
     read_leaky_relu,
     read_matmul,
+    read_reciprocal,
     read_reduce_mean,
+    read_rms_norm,
     read_softmax,
     read_unary,
+    read_where,
 )
 from hwsim.formats.onnx_builder import Reader
 from hwsim.formats.onnx_images import (
@@ -65,6 +68,8 @@ READERS: Mapping[str, Reader] = MappingProxyType(
         "Mul": read_binary(Op.MUL),
         "Pad": read_pad,
         "Pow": read_binary(Op.POW),
+        "RMSNormalization": read_rms_norm,
+        "Reciprocal": read_reciprocal,
         "ReduceMean": read_reduce_mean,
         "Relu": read_unary(Op.RELU),
         "Reshape": read_reshape,
@@ -78,5 +83,6 @@ READERS: Mapping[str, Reader] = MappingProxyType(
         "Tanh": read_unary(Op.TANH),
         "Transpose": read_transpose,
         "Unsqueeze": read_unsqueeze,
+        "Where": read_where,
     }
 )

@@ -17,6 +17,7 @@ from hwsim.errors import (
 )
 from hwsim.formats.flatbuffer import Buffer, Record
 from hwsim.formats.tflite_ops import READERS, Operator, Tensor
+from hwsim.formats.tflite_recurrent import RECURRENT_READERS
 from hwsim.formats.tflite_schema import (
     BUILTIN_NAMES,
     TENSOR_TYPES,
@@ -34,9 +35,12 @@ from hwsim.shapes import MAX_AXES, MAX_ELEMENTS
 
 IDENTIFIER = b"TFL3"
 _VERSION = 3
+_READERS = {**READERS, **RECURRENT_READERS}
 
 _TYPES: Mapping[str, DType] = {
     "FLOAT32": FLOAT32,
+    "INT2": IntType(2),
+    "INT4": IntType(4),
     "INT8": IntType(8),
     "UINT8": IntType(8, signed=False),
     "INT16": IntType(16),
@@ -160,7 +164,7 @@ def _read_tensor(buffer: Buffer, buffers: Sequence[Record], record: Record, name
             f"shape must hold at most {MAX_ELEMENTS} elements on axes of 0 or more, not {shape}"
         )
     data = _read_data(buffer, buffers, record, dtype, shape)
-    quant, problem = _read_quant(record, dtype)
+    quant, problem = _read_quant(record, dtype, len(shape))
     if 0 in shape:
         # An empty constant is legal in a file (a scalar's shape); no operator computes on one.
         return Tensor(Value(name, (), IntType(32)), np.zeros(0, np.int32), True, problem)
@@ -189,9 +193,15 @@ def _read_data(
         raw = np.frombuffer(buffer.data, np.uint8, count=size, offset=offset)
     if raw is None or raw.size == 0:
         return None
-    expected = math.prod(shape) * dtype.storage.itemsize
+    elements = math.prod(shape)
+    packed = isinstance(dtype, IntType) and dtype.bits < 8
+    expected = -(-elements * dtype.bits // 8)
     if raw.size != expected:
-        raise FormatError(f"data must be {expected} bytes for shape {shape}, not {raw.size}")
+        raise FormatError(
+            f"data must be {expected} bytes for {dtype} of shape {shape}, not {raw.size}"
+        )
+    if packed:
+        return _unpacked(raw, dtype.bits, elements).reshape(shape)
     little_endian = dtype.storage.newbyteorder("<")
     data = np.frombuffer(raw.tobytes(), little_endian).astype(dtype.storage).reshape(shape)
     if data.dtype.kind == "f" and not np.isfinite(data).all():
@@ -199,10 +209,19 @@ def _read_data(
     return data
 
 
-def _read_quant(record: Record, dtype: DType) -> tuple[QuantParams | None, str]:
+def _unpacked(raw: NDArray[np.uint8], bits: int, elements: int) -> NDArray[np.int8]:
+    """Return signed codes that share bytes, the lowest bits first."""
+    places = np.arange(0, 8, bits, dtype=np.uint8)
+    codes = (raw[:, np.newaxis] >> places).reshape(-1)[:elements]
+    # Left to the top of a byte and back: the sign comes along.
+    unused = 8 - bits
+    return (codes << unused).astype(np.uint8).view(np.int8) >> unused
+
+
+def _read_quant(record: Record, dtype: DType, rank: int) -> tuple[QuantParams | None, str]:
     """Return (parameters, "") or (None, what is wrong with them).
 
-    A problem is only raised where parameters are read: nothing asks for a bias' own scale.
+    Any other problem is only raised where parameters are read: nothing asks for a bias' own scale.
     """
     table = record.record(TensorSlot.QUANTIZATION)
     if table is None or not isinstance(dtype, IntType):
@@ -212,6 +231,9 @@ def _read_quant(record: Record, dtype: DType) -> tuple[QuantParams | None, str]:
         return None, ""
     zero_points = table.ints(QuantizationSlot.ZERO_POINT, "int64") or (0,) * scales.size
     axis = table.scalar(QuantizationSlot.DIMENSION, "int32", 0)
+    # The runtime looks at it even where one scale serves the whole tensor.
+    if not 0 <= axis < max(rank, 1):
+        raise FormatError(f"quantized_dimension must be in [0, {max(rank, 1) - 1}], not {axis}")
     try:
         return (
             QuantParams(
@@ -246,10 +268,10 @@ def _read_operators(
         code, custom = codes[opcode]
         known = 0 <= code < len(BUILTIN_NAMES)
         name = BUILTIN_NAMES[code] if known else f"builtin {code}"
-        if name not in READERS:
+        if name not in _READERS:
             kind = f"CUSTOM ({shown(custom)})" if name == "CUSTOM" else name
             raise UnsupportedOperatorError(
-                f"{buffer.name}: operator {index} must be one of {', '.join(sorted(READERS))}, "
+                f"{buffer.name}: operator {index} must be one of {', '.join(sorted(_READERS))}, "
                 f"not {kind}"
             )
         operators.append(
@@ -276,7 +298,7 @@ def _pick(
 def _translate(buffer: Buffer, operator: Operator) -> tuple[list[Node], list[Value]]:
     place = f"{buffer.name}: operator {operator.index} ({operator.kind})"
     try:
-        return READERS[operator.kind](operator)
+        return _READERS[operator.kind](operator)
     except HwsimError as error:
         if str(error).startswith(buffer.name):
             raise

@@ -15,6 +15,7 @@ from hwsim.attributes import (
     ConvAttrs,
     FullyConnectedAttrs,
     FusedAttrs,
+    GatherAttrs,
     GeluAttrs,
     LeakyReluAttrs,
     MatMulAttrs,
@@ -27,13 +28,14 @@ from hwsim.attributes import (
     SoftmaxAttrs,
     SplitAttrs,
     TransposeAttrs,
+    TransposeConvAttrs,
 )
 from hwsim.errors import FormatError
 from hwsim.formats.flatbuffer import Record
 from hwsim.formats.tflite_schema import Padding
 from hwsim.graph import Node, Value
 from hwsim.ops import Op
-from hwsim.quant import INT8
+from hwsim.quant import IntType
 from hwsim.shapes import MAX_AXES
 
 
@@ -177,17 +179,18 @@ def _weighted(operator: Operator) -> tuple[Value, Value, tuple[str, ...]]:
     return x, weights, tuple(names)
 
 
-def _int8_weights(weights: Value, *, ignored: bool) -> list[Value]:
-    """Return int8 weights with the zero points that LiteRT computes with.
+def _signed_weights(weights: Value, *, ignored: bool) -> list[Value]:
+    """Return signed weights with the zero points that LiteRT computes with.
 
     The format demands 0. Where a file breaks that, LiteRT ignores the zero points of DEPTHWISE_
     CONV_2D and of per-channel FULLY_CONNECTED, and refuses CONV_2D.
     """
     quant = weights.quant
-    if weights.dtype != INT8 or quant is None or not any(quant.zero_point):
+    unsigned = not (isinstance(weights.dtype, IntType) and weights.dtype.signed)
+    if unsigned or quant is None or not any(quant.zero_point):
         return []
     if not ignored:
-        raise FormatError(f"zero points of int8 weights {weights.name!r} must be 0")
+        raise FormatError(f"zero points of {weights.dtype} weights {weights.name!r} must be 0")
     return [replace(weights, quant=replace(quant, zero_point=(0,) * len(quant.scale)))]
 
 
@@ -206,7 +209,7 @@ def _convolution(operator: Operator, op: Op, slots: tuple[int, int, int]) -> Mad
         groups = x.shape[3] // weights.shape[3]
     attrs = ConvAttrs(stride, dilation, padding, groups, operator.activation(activation))
     nodes, _ = _node(operator, op, attrs, names)
-    return nodes, _int8_weights(weights, ignored=op is Op.DEPTHWISE_CONV_2D)
+    return nodes, _signed_weights(weights, ignored=op is Op.DEPTHWISE_CONV_2D)
 
 
 def _conv_2d(operator: Operator) -> Made:
@@ -217,6 +220,48 @@ def _depthwise_conv_2d(operator: Operator) -> Made:
     return _convolution(operator, Op.DEPTHWISE_CONV_2D, (4, 5, 6))
 
 
+def _transpose_conv(operator: Operator) -> Made:
+    """TRANSPOSE_CONV; its output shape may be an operand, the output tensor states it too."""
+    x, weights, out = operator.value(2, "input"), operator.value(1, "weights"), operator.out()
+    if not len(x.shape) == len(weights.shape) == len(out.shape) == 4:
+        raise FormatError("input, weights and output must have 4 axes")
+    stride = (operator.option(2, "int32", 0), operator.option(1, "int32", 0))
+    kernel = (weights.shape[1], weights.shape[2])
+    # The padding is that of the convolution that leads from the output back to the input.
+    padding = _padding(operator.option(0, "int8", 0), out, kernel, stride, (1, 1))
+    stated = operator.tensor(0, "output shape")
+    if stated.data is not None and operator.ints(0, "output shape") != out.shape:
+        raise FormatError(
+            f"input 0 (output shape) must be that of the output, {out.shape}, "
+            f"not {operator.ints(0, 'output shape')}"
+        )
+    bias = operator.inputs[3] if len(operator.inputs) > 3 else None
+    if bias is not None and bias.value.shape != weights.shape[:1]:
+        raise FormatError(f"bias must have shape {weights.shape[:1]}, not {bias.value.shape}")
+    names = [x.name, weights.name, bias.value.name if bias is not None else ""]
+    if stated.data is None:
+        names.append(stated.value.name)
+    while not names[-1]:
+        names.pop()
+    activation = operator.activation(3)
+    attrs = TransposeConvAttrs((out.shape[1], out.shape[2]), stride, padding[:2], activation)
+    nodes, _ = _node(operator, Op.TRANSPOSE_CONV, attrs, names)
+    return nodes, _signed_weights(weights, ignored=False)
+
+
+def _gather(operator: Operator) -> Made:
+    table, indices = operator.value(0, "params"), operator.value(1, "indices")
+    if operator.option(1, "int32", 0) != 0:
+        raise FormatError("batch_dims must be 0")
+    (axis,) = _axes((operator.option(0, "int32", 0),), len(table.shape))
+    return _node(operator, Op.GATHER, GatherAttrs(axis), (table.name, indices.name))
+
+
+def _embedding_lookup(operator: Operator) -> Made:
+    indices, table = operator.value(0, "lookup"), operator.value(1, "value")
+    return _node(operator, Op.GATHER, GatherAttrs(0), (table.name, indices.name))
+
+
 def _fully_connected(operator: Operator) -> Made:
     _, weights, names = _weighted(operator)
     if operator.option(1, "int8", 0) != 0:
@@ -224,7 +269,7 @@ def _fully_connected(operator: Operator) -> Made:
     attrs = FullyConnectedAttrs(operator.option(2, "bool", False), operator.activation(0))
     nodes, _ = _node(operator, Op.FULLY_CONNECTED, attrs, names)
     per_tensor = weights.quant is not None and weights.quant.is_per_tensor
-    return nodes, [] if per_tensor else _int8_weights(weights, ignored=True)
+    return nodes, [] if per_tensor else _signed_weights(weights, ignored=True)
 
 
 def _batch_matmul(operator: Operator) -> Made:
@@ -248,7 +293,19 @@ def _pool(op: Op) -> Reader:
 def _binary(op: Op) -> Reader:
     def read(operator: Operator) -> Made:
         names = (operator.value(0, "lhs").name, operator.value(1, "rhs").name)
-        return _node(operator, op, FusedAttrs(operator.activation(0)), names)
+        activation = operator.activation(0)
+        # Slot 1, pot_scale_int16, belongs to ADD and SUB, and speaks of int16 alone.
+        scaled = operator.out().dtype == IntType(16) and operator.options is not None
+        powers = scaled and op is not Op.MUL and operator.option(1, "bool", True)
+        return _node(operator, op, FusedAttrs(activation, powers), names)
+
+    return read
+
+
+def _pair(op: Op) -> Reader:
+    def read(operator: Operator) -> Made:
+        names = (operator.value(0, "lhs").name, operator.value(1, "rhs").name)
+        return _node(operator, op, NoAttrs(), names)
 
     return read
 
@@ -293,7 +350,7 @@ def _mean(operator: Operator) -> Made:
 
 
 def _reshape(operator: Operator) -> Made:
-    """RESHAPE and SQUEEZE: the shape may be a tensor, an option or both; the output knows it."""
+    """RESHAPE, SQUEEZE, EXPAND_DIMS: the shape may stand in several places; the output knows it."""
     attrs = ReshapeAttrs(operator.out().shape)
     return _node(operator, Op.RESHAPE, attrs, (operator.value(0, "input").name,))
 
@@ -328,6 +385,44 @@ def _concatenation(operator: Operator) -> Made:
     (axis,) = _axes((operator.option(0, "int32", 0),), len(values[0].shape))
     attrs = ConcatAttrs(axis, operator.activation(1))
     return _node(operator, Op.CONCATENATION, attrs, tuple(value.name for value in values))
+
+
+def _pack(operator: Operator) -> Made:
+    """PACK: parts get the new axis by a reshape, then are joined along it."""
+    parts = [operator.value(i, "part") for i in range(len(operator.inputs))]
+    out = operator.out()
+    if not parts or any(part.shape != parts[0].shape for part in parts):
+        raise FormatError("inputs must be 1 or more of one shape")
+    (axis,) = _axes((operator.option(1, "int32", 0),), len(parts[0].shape) + 1)
+    shape = (*parts[0].shape[:axis], 1, *parts[0].shape[axis:])
+    grown = [
+        replace(part, name=f"{out.name}/part_{i}", shape=shape, quant=out.quant, data=None)
+        for i, part in enumerate(parts)
+    ]
+    nodes = [
+        Node(new.name, Op.RESHAPE, (part.name,), (new.name,), ReshapeAttrs(shape))
+        for part, new in zip(parts, grown, strict=True)
+    ]
+    names = tuple(value.name for value in grown)
+    nodes.append(Node(out.name, Op.CONCATENATION, names, (out.name,), ConcatAttrs(axis)))
+    return nodes, grown
+
+
+def _unpack(operator: Operator) -> Made:
+    """UNPACK: a split into pieces of one, then reshapes that drop the axis."""
+    x = operator.value(0, "input")
+    (axis,) = _axes((operator.option(1, "int32", 0),), len(x.shape))
+    outputs = [operator.out(i) for i in range(len(operator.outputs))]
+    shape = (*x.shape[:axis], 1, *x.shape[axis + 1 :])
+    pieces = [replace(out, name=f"{out.name}/piece", shape=shape, data=None) for out in outputs]
+    names = tuple(piece.name for piece in pieces)
+    attrs = SplitAttrs(axis, (1,) * len(pieces))
+    nodes = [Node(f"{x.name}/pieces", Op.SPLIT, (x.name,), names, attrs)]
+    nodes += [
+        Node(out.name, Op.RESHAPE, (piece.name,), (out.name,), ReshapeAttrs(out.shape))
+        for piece, out in zip(pieces, outputs, strict=True)
+    ]
+    return nodes, pieces
 
 
 def _strided_slice(operator: Operator) -> Made:
@@ -389,9 +484,16 @@ def _slice(operator: Operator) -> Made:
     return _sliced(operator, x, SliceAttrs(begin, (1,) * len(begin), sizes))
 
 
+def _split_v(operator: Operator) -> Made:
+    return _pieces(operator, operator.value(0, "input"), operator.ints(2, "axis"))
+
+
 def _split(operator: Operator) -> Made:
-    axes = operator.ints(0, "axis")
-    x = operator.value(1, "input")
+    return _pieces(operator, operator.value(1, "input"), operator.ints(0, "axis"))
+
+
+def _pieces(operator: Operator, x: Value, axes: Sequence[int]) -> Made:
+    """Return a split at the sizes of the outputs."""
     if len(axes) != 1:
         raise FormatError(f"axis must be one integer, not {len(axes)}")
     (axis,) = _axes(axes, len(x.shape))
@@ -406,11 +508,15 @@ READERS: Mapping[str, Reader] = MappingProxyType(
     {
         "CONV_2D": _conv_2d,
         "DEPTHWISE_CONV_2D": _depthwise_conv_2d,
+        "TRANSPOSE_CONV": _transpose_conv,
         "FULLY_CONNECTED": _fully_connected,
         "BATCH_MATMUL": _batch_matmul,
         "ADD": _binary(Op.ADD),
         "SUB": _binary(Op.SUB),
         "MUL": _binary(Op.MUL),
+        "MAXIMUM": _pair(Op.MAXIMUM),
+        "MINIMUM": _pair(Op.MINIMUM),
+        "SQUARED_DIFFERENCE": _pair(Op.SQUARED_DIFFERENCE),
         "AVERAGE_POOL_2D": _pool(Op.AVERAGE_POOL_2D),
         "MAX_POOL_2D": _pool(Op.MAX_POOL_2D),
         "MEAN": _mean,
@@ -419,19 +525,27 @@ READERS: Mapping[str, Reader] = MappingProxyType(
         "TANH": _unary(Op.TANH),
         "HARD_SWISH": _unary(Op.HARD_SWISH),
         "GELU": _gelu,
+        "EXP": _unary(Op.EXP),
+        "RSQRT": _unary(Op.RSQRT),
         "RELU": _unary(Op.RELU),
         "RELU6": _unary(Op.RELU6),
         "RELU_N1_TO_1": _unary(Op.RELU_N1_TO_1),
         "LEAKY_RELU": _leaky_relu,
         "RESHAPE": _reshape,
         "SQUEEZE": _reshape,
+        "EXPAND_DIMS": _reshape,
         "TRANSPOSE": _transpose,
         "PAD": _pad,
         "PADV2": _pad,
         "CONCATENATION": _concatenation,
+        "PACK": _pack,
+        "UNPACK": _unpack,
         "STRIDED_SLICE": _strided_slice,
         "SLICE": _slice,
         "SPLIT": _split,
+        "SPLIT_V": _split_v,
+        "GATHER": _gather,
+        "EMBEDDING_LOOKUP": _embedding_lookup,
         "QUANTIZE": _unary(Op.QUANTIZE),
         "DEQUANTIZE": _unary(Op.DEQUANTIZE),
     }

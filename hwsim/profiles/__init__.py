@@ -6,12 +6,26 @@ from types import MappingProxyType
 
 from hwsim.errors import GraphError
 from hwsim.profile import NumericProfile
+from hwsim.profiles.cmsis import CMSIS_NN, CMSIS_SINGLE
 from hwsim.profiles.dyadic import HAWQ
 from hwsim.profiles.litert import TFLITE_REF
+from hwsim.profiles.tflm import TFLM
+from hwsim.profiles.tosa import TOSA, TOSA_SINGLE
+from hwsim.profiles.transformers import IBERT, IVIT, QAOF
+from hwsim.profiles.xnnpack import XNNPACK
 
 _BUILT_IN = (
     TFLITE_REF,
+    XNNPACK,
+    TFLM,
+    CMSIS_NN,
+    CMSIS_SINGLE,
+    TOSA,
+    TOSA_SINGLE,
     HAWQ,
+    IBERT,
+    IVIT,
+    QAOF,
 )
 PROFILES: Mapping[str, NumericProfile] = MappingProxyType(
     {profile.name: profile for profile in _BUILT_IN}

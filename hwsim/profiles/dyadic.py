@@ -6,8 +6,8 @@ from hwsim.profiles.rows import CLAMPS, LINEAR, Rows, rows
 from hwsim.quant import Rounding
 
 
-def _hawq() -> Rows:
-    """Rows of HAWQ-V3's dyadic arithmetic, with tables for what it leaves in float."""
+def dyadic_rows() -> Rows:
+    """Return the rows of HAWQ-V3's dyadic arithmetic, with tables for what it leaves in float."""
     even = OperatorRule(Requant.HALF_EVEN)
     product = OperatorRule(Requant.HALF_EVEN, product=ScaleProduct.FLOAT32)
     ratio = OperatorRule(Requant.HALF_EVEN, product=ScaleProduct.FLOAT32_RATIO)
@@ -17,10 +17,15 @@ def _hawq() -> Rows:
         | rows((Op.MUL, Op.LEAKY_RELU, *CLAMPS), ratio, 8, 16)
         | rows((Op.QUANTIZE, Op.CONCATENATION, Op.AVERAGE_POOL_2D, Op.MEAN), even, 8, 16)
         | rows((Op.MAX_POOL_2D,), OperatorRule(Requant.NONE), 8, 16)
-        | rows((Op.LAYER_NORM,), OperatorRule(Requant.HALF_EVEN, Method.INTEGER_SQRT), 8, 16)
+        | rows(
+            (Op.LAYER_NORM, Op.RMS_NORM),
+            OperatorRule(Requant.HALF_EVEN, Method.INTEGER_SQRT),
+            8,
+            16,
+        )
         | rows((Op.SOFTMAX,), OperatorRule(Requant.NONE, Method.GEMMLOWP), 8, 16)
         | rows(
-            (Op.LOGISTIC, Op.TANH, Op.GELU, Op.HARD_SWISH),
+            (Op.LOGISTIC, Op.TANH, Op.GELU, Op.SILU, Op.HARD_SWISH),
             OperatorRule(Requant.NONE, Method.TABLE),
         )
     )
@@ -32,6 +37,6 @@ HAWQ = NumericProfile(
         "HAWQ-V3 fixedpoint arithmetic (arXiv 2011.10680) wherever its float64 product is exact, "
         "that is for accumulators below 2**22"
     ),
-    rules=_hawq(),
+    rules=dyadic_rows(),
     input_rounding=Rounding.HALF_EVEN,
 )

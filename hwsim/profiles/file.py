@@ -12,6 +12,7 @@ from hwsim.description import Table, first_sentence, read_toml
 from hwsim.errors import GraphError, HwsimError
 from hwsim.ops import Op
 from hwsim.profile import (
+    Bounds,
     Clamp,
     Method,
     NumericProfile,
@@ -63,9 +64,15 @@ class Row(Table):
         multiplier_bits: Fraction bits of the multiplier.
         right_shifts: Smallest and largest right shift; negative shifts left.
         clamp: Codes of the output that are used.
+        bounds: How a fused activation narrows them.
         accumulator_bits: Signed width of the accumulator.
         overflow: What the accumulator does beyond it.
         table: Output codes by input code, smallest first, under method = "table".
+        segments: Lines of the exponential under method = "piecewise".
+        equal_segments: Whether these have one width instead of one error.
+        fraction_bits: Fraction bits of the exponential of a softmax, n of ShiftGELU.
+        guard_bits: Fraction bits of a line's sum beyond those of the result.
+        left_shift: Bits that method = "shifted" gains before a common scale.
     """
 
     operators: Annotated[list[Text], Field(min_length=1)]
@@ -79,9 +86,15 @@ class Row(Table):
     multiplier_bits: int | None = None
     right_shifts: Span | None = None
     clamp: Text | None = None
+    bounds: Text | None = None
     accumulator_bits: int | None = None
     overflow: Text | None = None
     table: list[int] | None = None
+    segments: int | None = None
+    equal_segments: bool | None = None
+    fraction_bits: int | None = None
+    guard_bits: int | None = None
+    left_shift: int | None = None
 
 
 class ProfileFile(Table):
@@ -181,11 +194,17 @@ def _rule(row: Row, base: OperatorRule | None) -> OperatorRule:
         multiplier_bits=multiplier_bits,
         right_shifts=(first, last),
         clamp=_member(Clamp, row.clamp, "clamp") if row.clamp else start.clamp,
+        bounds=_member(Bounds, row.bounds, "bounds") if row.bounds else start.bounds,
         accumulator_bits=start.accumulator_bits
         if row.accumulator_bits is None
         else row.accumulator_bits,
         overflow=_member(Overflow, row.overflow, "overflow") if row.overflow else start.overflow,
         table=table if row.table is None else tuple(row.table),
+        segments=start.segments if row.segments is None else row.segments,
+        equal_segments=start.equal_segments if row.equal_segments is None else row.equal_segments,
+        fraction_bits=start.fraction_bits if row.fraction_bits is None else row.fraction_bits,
+        guard_bits=start.guard_bits if row.guard_bits is None else row.guard_bits,
+        left_shift=start.left_shift if row.left_shift is None else row.left_shift,
     )
 
 

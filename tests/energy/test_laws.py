@@ -38,10 +38,10 @@ def units(draw: st.DrawFn, index: int) -> Unit:
         elif work is Work.DEPTHWISE:
             groups, n, k = channels, 1, kernel[0] * kernel[1]
             weights = groups * k
-        elif work in (Work.FULLY_CONNECTED, Work.MATMUL):
+        elif work in (Work.FULLY_CONNECTED, Work.MATMUL, Work.RECURRENT):
             kernel, shape = (1, 1), (m, n)
             groups = draw(st.integers(1, 4)) if work is Work.MATMUL else 1
-            weights = n * k if work is Work.FULLY_CONNECTED else 0
+            weights = n * k if work is not Work.MATMUL else 0
         else:
             m = n = k = 0
         macs = groups * m * n * k

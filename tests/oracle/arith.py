@@ -15,8 +15,9 @@ def f32(value: float) -> float:
 
 
 def f32_mul(a: float, b: float) -> float:
-    """Multiply two float32 values in float32."""
-    return float(np.float32(a) * np.float32(b))
+    """Multiply two float32 values in float32; what is too large becomes infinite."""
+    with np.errstate(over="ignore"):
+        return float(np.float32(a) * np.float32(b))
 
 
 def f32_div(a: float, b: float) -> float:

@@ -1,4 +1,4 @@
-"""CONV_2D and DEPTHWISE_CONV_2D.
+"""CONV_2D, DEPTHWISE_CONV_2D and TRANSPOSE_CONV.
 
 int8: a multiplier per channel, from the three scales in float64; weight zero points are ignored.
 uint8: one multiplier, `double(float32(s_in * s_w)) / double(s_out)`, and the weights' zero point.
@@ -102,4 +102,48 @@ def conv_2d(
                         acc += int(bias[o])
                     scaled = requantize(acc, *scaling[o], accumulator_bits)
                     result[n, y, x, o] = clamp(scaled + output_zero_point, low, high)
+    return result
+
+
+def transpose_conv(
+    ifmap: np.ndarray,
+    weights: np.ndarray,
+    bias: np.ndarray | None,
+    *,
+    input_scale: float,
+    input_zero_point: int,
+    weight_scales: Sequence[float],
+    weight_zero_point: int,
+    output_scale: float,
+    output_zero_point: int,
+    low: int,
+    high: int,
+    stride: tuple[int, int],
+    padding: str,
+    size: tuple[int, int],
+    unsigned: bool,
+    accumulator_bits: int = 32,
+) -> np.ndarray:
+    """Scatter each pixel of `ifmap` (n,h,w,c) through `weights` (o,kh,kw,c), crop to `size`."""
+    batch, height, width, depth = ifmap.shape
+    outputs, kernel_h, kernel_w = weights.shape[:3]
+    top = left = 0
+    if padding == "SAME":
+        windows = [-(-n // s) for n, s in zip(size, stride, strict=True)]
+        top = padding_before(size[0], windows[0], kernel_h, stride[0], 1)
+        left = padding_before(size[1], windows[1], kernel_w, stride[1], 1)
+    scaling = multipliers(input_scale, weight_scales, output_scale, outputs, unsigned)
+    z_w = weight_zero_point if unsigned else 0
+    acc = np.zeros((batch, *size, outputs), object)
+    for n, y, x, c in np.ndindex(batch, height, width, depth):
+        code = int(ifmap[n, y, x, c]) - input_zero_point
+        for i, j, o in np.ndindex(kernel_h, kernel_w, outputs):
+            row, column = y * stride[0] - top + i, x * stride[1] - left + j
+            if 0 <= row < size[0] and 0 <= column < size[1]:
+                acc[n, row, column, o] += code * (int(weights[o, i, j, c]) - z_w)
+    result = np.zeros(acc.shape, np.int64)
+    for index in np.ndindex(*acc.shape):
+        total = acc[index] + (0 if bias is None else int(bias[index[3]]))
+        scaled = requantize(total, *scaling[index[3]], accumulator_bits)
+        result[index] = clamp(scaled + output_zero_point, low, high)
     return result

@@ -1,4 +1,4 @@
-"""ADD, SUB, MUL, QUANTIZE, DEQUANTIZE, LEAKY_RELU and the RELU family."""
+"""ADD, SUB, SQUARED_DIFFERENCE, MUL, QUANTIZE, DEQUANTIZE, LEAKY_RELU and the RELU family."""
 
 import math
 from collections.abc import Callable
@@ -13,6 +13,7 @@ from tests.oracle.arith import (
     int32_of,
     mbqm_double,
     quantize_multiplier,
+    rdbpot,
     round_half_away,
     wrap32,
 )
@@ -61,6 +62,51 @@ def add(
         v = mbqm_double((y - zero_point_b) << left_shift, *scaling_b)
         total = u - v if subtract else u + v
         return clamp(mbqm_double(total, *scaling) + output_zero_point, low, high)
+
+    return per_pair(a, b, one)
+
+
+def add_powers(
+    a: np.ndarray,
+    b: np.ndarray,
+    *,
+    powers: tuple[int, int, int],
+    low: int,
+    high: int,
+    subtract: bool = False,
+) -> np.ndarray:
+    """int16 ADD or SUB at scales 2**powers: the finer operand is shifted, the sum saturates."""
+
+    def one(x: int, y: int) -> int:
+        u, v = rdbpot(x, powers[2] - powers[0]), rdbpot(y, powers[2] - powers[1])
+        return clamp(u - v if subtract else u + v, low, high)
+
+    return per_pair(a, b, one)
+
+
+def squared_difference(
+    a: np.ndarray,
+    b: np.ndarray,
+    *,
+    scale_a: float,
+    zero_point_a: int,
+    scale_b: float,
+    zero_point_b: int,
+    output_scale: float,
+    output_zero_point: int,
+    low: int,
+    high: int,
+) -> np.ndarray:
+    """SQUARED_DIFFERENCE: 7 more bits at a common scale, then one requantization."""
+    twice_largest = 2 * max(scale_a, scale_b)
+    scaling_a = quantize_multiplier(scale_a / twice_largest)
+    scaling_b = quantize_multiplier(scale_b / twice_largest)
+    scaling = quantize_multiplier(twice_largest * twice_largest / (2**14 * output_scale))
+
+    def one(x: int, y: int) -> int:
+        u = mbqm_double((x - zero_point_a) * 2**7, *scaling_a)
+        v = mbqm_double((y - zero_point_b) * 2**7, *scaling_b)
+        return clamp(mbqm_double((u - v) ** 2, *scaling) + output_zero_point, low, high)
 
     return per_pair(a, b, one)
 

@@ -1,7 +1,7 @@
 """Evaluate a `tests.tflite_writer.Model` with the oracles, every tensor."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -12,20 +12,39 @@ from tests.oracle import (
     conv,
     elementwise,
     fully_connected,
+    interpolate,
     mean,
     movement,
     pool,
+    rsqrt,
     softmax,
     table,
 )
 from tests.tflite_writer import Model, Operator, Tensor
 
-RANGES = {"int8": (-128, 127), "uint8": (0, 255), "int16": (-32768, 32767)}
+RANGES = {
+    "int8": (-128, 127),
+    "uint8": (0, 255),
+    "int16": (-32768, 32767),
+    "int32": (-(2**31), 2**31 - 1),
+}
 RELU_ENDS = {"RELU": (0.0, math.inf), "RELU6": (0.0, 6.0), "RELU_N1_TO_1": (-1.0, 1.0)}
 
 
-def run(model: Model, feed: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Return every tensor by name: int64 codes, float32 reals."""
+Evaluate = Callable[[Operator, Mapping[str, Tensor], Mapping[str, np.ndarray]], list[np.ndarray]]
+
+
+def run(
+    model: Model, feed: Mapping[str, np.ndarray], rule: "Evaluate | None" = None
+) -> dict[str, np.ndarray]:
+    """Return every tensor by name: int64 codes, float32 reals.
+
+    Args:
+        model: What to run.
+        feed: Its inputs.
+        rule: How one operator is computed; `evaluate` of this module unless given.
+    """
+    one = rule or evaluate
     values: dict[str, np.ndarray] = {}
     for tensor in model.tensors:
         if tensor.data is not None:
@@ -33,7 +52,7 @@ def run(model: Model, feed: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     values |= feed
     by_name = {tensor.name: tensor for tensor in model.tensors}
     for operator in model.operators:
-        results = evaluate(operator, by_name, values)
+        results = one(operator, by_name, values)
         for name, result in zip(operator.outputs, results, strict=True):
             values[name] = result.reshape(by_name[name].shape)
     return values
@@ -93,6 +112,25 @@ def evaluate(
                 accumulator_bits=accumulator_bits(ins),
                 **unary,
             )
+        case "TRANSPOSE_CONV":
+            pixels, weights = args[2], args[1]
+            assert pixels is not None and weights is not None
+            unary |= {"input_scale": ins[2].scale[0], "input_zero_point": ins[2].zero_point[0]}
+            result = conv.transpose_conv(
+                pixels,
+                weights,
+                args[3] if len(args) > 3 else None,
+                weight_scales=ins[1].scale,
+                weight_zero_point=ins[1].zero_point[0],
+                output_scale=out.scale[0],
+                output_zero_point=out.zero_point[0],
+                stride=(options["strideH"], options["strideW"]),
+                padding=options["padding"],
+                size=(out.shape[1], out.shape[2]),
+                unsigned=ins[2].dtype == "uint8",
+                accumulator_bits=accumulator_bits(ins[2:3] + ins[1:2] + ins[3:]),
+                **{**unary, **ends},
+            )
         case "FULLY_CONNECTED":
             weights = args[1]
             assert weights is not None
@@ -105,7 +143,25 @@ def evaluate(
                 accumulator_bits=accumulator_bits(ins),
                 **unary,
             )
-        case "ADD" | "SUB" | "MUL" | "BATCH_MATMUL":
+        case "MAXIMUM" | "MINIMUM":
+            assert args[1] is not None
+            extremum = max if kind == "MAXIMUM" else min
+            result = elementwise.per_pair(x, args[1], extremum)
+        case "GATHER":
+            assert args[1] is not None
+            result = movement.gather(x, args[1], options.get("axis", 0))
+        case "EMBEDDING_LOOKUP":
+            assert args[1] is not None
+            result = movement.gather(args[1], x, 0)
+        case "ADD" | "SUB" if options.get("potScaleInt16", first.dtype == "int16") and all(
+            interpolate.near_power(tensor.scale[0]) is not None for tensor in (*ins, out)
+        ):
+            assert args[1] is not None
+            powers = [interpolate.near_power(tensor.scale[0]) for tensor in (*ins, out)]
+            result = elementwise.add_powers(
+                x, args[1], powers=tuple(powers), subtract=kind == "SUB", **ends
+            )
+        case "ADD" | "SUB" | "MUL" | "BATCH_MATMUL" | "SQUARED_DIFFERENCE":
             y = args[1]
             assert y is not None
             a, b = ("lhs", "rhs") if kind == "BATCH_MATMUL" else ("a", "b")
@@ -123,6 +179,8 @@ def evaluate(
                     binary[f"zero_point_{tag}"] = tensor.zero_point[0]
             if kind == "MUL":
                 result = elementwise.mul(x, y, **binary)
+            elif kind == "SQUARED_DIFFERENCE":
+                result = elementwise.squared_difference(x, y, **binary)
             elif kind == "BATCH_MATMUL":
                 result = batch_matmul.batch_matmul(
                     x,
@@ -169,6 +227,16 @@ def evaluate(
             result = mean.mean(
                 x, axes=axes.ravel().tolist(), keep_dims=options["keepDims"], **unary
             )
+        case "SOFTMAX" if first.dtype == "int16":
+            result = interpolate.softmax(
+                x, input_scale=first.scale[0], beta=arith.f32(options["beta"])
+            )
+        case "LOGISTIC" | "TANH" if first.dtype == "int16":
+            result = interpolate.sigmoid(x, function=kind, input_scale=first.scale[0])
+        case "GELU" | "EXP" | "RSQRT" if first.dtype == "int16":
+            result = interpolate.lookup(x, function=kind, **unary)
+        case "RSQRT":
+            result = rsqrt.rsqrt(x, **unary)
         case "SOFTMAX":
             result = softmax.softmax(
                 x,
@@ -176,12 +244,17 @@ def evaluate(
                 beta=arith.f32(options["beta"]),
                 unsigned=out.dtype == "uint8",
             )
-        case "LOGISTIC" | "TANH":
+        case "LOGISTIC" | "TANH" | "GELU" | "EXP":
             result = table.lookup(x, function=kind, **unary)
         case "HARD_SWISH":
             result = table.hard_swish(x, **unary)
-        case "RESHAPE" | "SQUEEZE":
+        case "RESHAPE" | "SQUEEZE" | "EXPAND_DIMS":
             result = x.reshape(out.shape)
+        case "PACK":
+            result = np.stack([part for part in args if part is not None], options["axis"])
+        case "UNPACK":
+            axis = options["axis"]
+            return [np.take(x, i, axis) for i in range(x.shape[axis])]
         case "TRANSPOSE":
             assert args[1] is not None
             result = movement.transpose(x, args[1].tolist())
@@ -222,6 +295,14 @@ def evaluate(
             codes = args[1]
             assert codes is not None
             return movement.split(codes, int(x.ravel()[0]), options["numSplits"])
+        case "SPLIT_V":
+            axis, edges = args[2], np.cumsum([0, *(args[1] if args[1] is not None else [])])
+            assert axis is not None
+            along = int(axis.ravel()[0])
+            return [
+                np.take(x, range(start, stop), along)
+                for start, stop in zip(edges[:-1], edges[1:], strict=True)
+            ]
         case _:
             raise ValueError(f"no oracle for {kind}")
     return [result]

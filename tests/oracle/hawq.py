@@ -35,19 +35,38 @@ def rescale(acc: int, ratio: float) -> int:
     return hawq_dyadic(acc, multiplier, 31 - left_shift)
 
 
-def run(graph: Any, feed: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Return every activation of a hwsim graph by name, int64."""
+def run(
+    graph: Any, feed: Mapping[str, np.ndarray], kind: type["Evaluation"] | None = None
+) -> dict[str, np.ndarray]:
+    """Return every activation of a hwsim graph by name, int64; `kind` evaluates other profiles."""
     arrays = {name: value.data for name, value in graph.values.items() if value.is_constant}
     arrays |= feed
     for node in graph.nodes:
-        made = _Node(graph, node, arrays).results()
+        made = (kind or Evaluation)(graph, node, arrays).results()
         for name, array in zip(node.outputs, made, strict=True):
             assert array.shape == graph.values[name].shape, (node, array.shape)
             arrays[name] = array
     return {v.name: np.asarray(arrays[v.name], np.int64) for v in graph.activations}
 
 
-class _Node:
+def finisher(
+    graph: Any, node: Any, arrays: Mapping[str, np.ndarray]
+) -> Callable[[int, tuple[int, ...], int], int]:
+    """Return what makes an output code of a sum, its place and its number of terms."""
+    own = Evaluation(graph, node, arrays)
+    if own.kind not in ("mean", "average_pool_2d"):
+        return lambda acc, index, terms: own.product_code(acc, index[-1])
+    full = None
+    if getattr(node.attrs, "count_padding", False):
+        full = math.prod(node.attrs.kernel)
+
+    def mean(acc: int, index: tuple[int, ...], terms: int) -> int:
+        return own.finish(rescale(acc, own.scale(0) / own.out_scale / (full or terms)))
+
+    return mean
+
+
+class Evaluation:
     """One node with its operands."""
 
     def __init__(self, graph: Any, node: Any, arrays: Mapping[str, np.ndarray]) -> None:
@@ -83,7 +102,15 @@ class _Node:
         name = fused.name if fused is not None else names.get(self.kind, "NONE")
         (zero,) = self.out.quant.zero_point
         ends = activation_range(name, self.out_scale, zero, dtype.min, dtype.max)
+        if self.kind == "clip":
+            ends = tuple(zero + round_half_away(f32_div(b, self.out_scale)) for b in self.bounds)
+            ends = (max(ends[0], dtype.min), min(ends[1], dtype.max))
         return clamp(scaled + zero, *ends)
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """The ends of a CLIP; beyond a float32's codes there is no difference."""
+        return tuple(min(max(end, -1e6), 1e6) for end in (self.attrs.low, self.attrs.high))
 
     def results(self) -> list[np.ndarray]:
         rules: dict[str, Callable[[], Any]] = {
@@ -99,11 +126,14 @@ class _Node:
             "mean": self.mean,
             "softmax": self.softmax,
             "layer_norm": self.layer_norm,
+            "rms_norm": self.rms_norm,
             "leaky_relu": self.leaky_relu,
             "relu": self.relu,
             "relu6": self.relu,
+            "clip": self.relu,
             "relu_n1_to_1": self.relu,
-            "gelu": self.table,
+            "gelu": self.gelu,
+            "silu": self.table,
             "logistic": self.table,
             "tanh": self.table,
             "hard_swish": self.table,
@@ -113,6 +143,7 @@ class _Node:
             "concatenation": self.concatenation,
             "strided_slice": self.strided_slice,
             "split": self.split,
+            "gather": self.gather,
         }
         made = rules[self.kind]()
         return made if isinstance(made, list) else [made]
@@ -240,9 +271,18 @@ class _Node:
         return np.array(codes, np.int64).reshape(self.out.shape)
 
     def softmax(self) -> np.ndarray:
+        """Each row is the softmax of the codes that its query sees, then zeros."""
+        made = np.full(self.out.shape, self.out.quant.zero_point[0], np.int64)
+        queries, keys = (1, *self.out.shape)[-2:]
+        for index in np.ndindex(*self.out.shape[:-1]):
+            seen = keys - queries + 1 + index[-1] if self.attrs.causal else keys
+            made[index][:seen] = self.softmax_row(self.codes[0][index][:seen])
+        return made
+
+    def softmax_row(self, row: np.ndarray) -> Any:
         dtype = self.out.dtype
         return softmax(
-            self.codes[0],
+            row,
             input_scale=self.scale(0),
             beta=self.attrs.beta,
             unsigned=not dtype.signed,
@@ -250,6 +290,12 @@ class _Node:
         )
 
     def layer_norm(self) -> np.ndarray:
+        return self.norm(centered=True)
+
+    def rms_norm(self) -> np.ndarray:
+        return self.norm(centered=False)
+
+    def norm(self, *, centered: bool) -> np.ndarray:
         n = self.codes[0].shape[-1]
         gamma = self.codes[1].tolist()
         beta = self.bias()
@@ -257,8 +303,8 @@ class _Node:
         epsilon = max(round(self.attrs.epsilon * n * n / unit), 1)
         ratio = self.scale(1) * 2.0**-NORM_FRACTION_BITS / self.out_scale
         made = []
-        for row in self.codes[0].reshape(-1, n).tolist():
-            total = sum(row)
+        for row in (self.codes[0] - self.zero(0)).reshape(-1, n).tolist():
+            total = sum(row) if centered else 0
             spread = max(math.isqrt(n * sum(c * c for c in row) - total * total + epsilon), 1)
             for c, code in enumerate(row):
                 exact = Fraction((n * code - total) * 2**NORM_FRACTION_BITS, spread)
@@ -279,6 +325,9 @@ class _Node:
     def relu(self) -> np.ndarray:
         ratio = f32_div(self.scale(0), self.out_scale)
         return self.each(lambda c: self.finish(rescale(c, ratio)))
+
+    def gelu(self) -> np.ndarray:
+        return self.table()
 
     def table(self) -> np.ndarray:
         function = FUNCTIONS[self.kind]
@@ -315,6 +364,12 @@ class _Node:
             made[index] = self.codes[0][tuple(start + step * i for start, step, i in rule)]
         return made
 
+    def gather(self) -> np.ndarray:
+        """Rows of a table; axis 0."""
+        assert self.attrs.axis == 0
+        indices = self.codes[1].ravel().tolist()
+        return np.array([self.codes[0][i] for i in indices], np.int64).reshape(self.out.shape)
+
     def split(self) -> list[np.ndarray]:
         pieces, first = [], 0
         for size in self.attrs.sizes:
@@ -341,6 +396,11 @@ def gelu_by_tanh(x: float) -> float:
     return 0.5 * x * (1.0 + math.tanh(math.sqrt(2.0 / math.pi) * (x + 0.044715 * x**3)))
 
 
+def silu(x: float) -> float:
+    """x * logistic(x), both and their product in float32."""
+    return f32_mul(x, logistic_f32(x))
+
+
 def hard_swish(x: float) -> float:
     """x * clip(x + 3, 0, 6) / 6 in float64."""
     return x * clamp_real(x + 3.0) / 6.0
@@ -356,4 +416,5 @@ FUNCTIONS: Mapping[str, Callable[[float], float]] = {
     "logistic": logistic_f32,
     "tanh": tanh_f32,
     "hard_swish": hard_swish,
+    "silu": silu,
 }

@@ -60,7 +60,7 @@ def gelu(row: Sequence[int], scale: float, bits: int = 8) -> list[int]:
 
 
 def integer_sqrt(value: int) -> int:
-    """Return sqrt(value) as exactly ten halvings from 2**16 leave it; coarse below 34,595."""
+    """Return sqrt(value) as exactly ten halvings from 2**16 leave it; coarse below 34,596."""
     k = SQRT_START
     for _ in range(SQRT_STEPS):
         k = (k + value // k) // 2

@@ -88,3 +88,13 @@ def split(codes: np.ndarray, axis: int, count: int) -> list[np.ndarray]:
     return [
         np.take(codes, range(i * step, (i + 1) * step), axis).astype(np.int64) for i in range(count)
     ]
+
+
+def gather(table: np.ndarray, indices: np.ndarray, axis: int) -> np.ndarray:
+    """Return slices of a table along an axis."""
+    outer, inner = table.shape[:axis], table.shape[axis + 1 :]
+    result = np.zeros((*outer, *indices.shape, *inner), table.dtype)
+    for place in np.ndindex(*indices.shape):
+        for before in np.ndindex(*outer):
+            result[(*before, *place)] = table[(*before, int(indices[place]))]
+    return result

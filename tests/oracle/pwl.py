@@ -9,6 +9,7 @@ exponential at its ends: the last one ends at 0, where exp(x) = E, and beyond it
 import math
 from collections.abc import Sequence
 from fractions import Fraction
+from functools import cache
 
 Line = tuple[float, float]  # slope, height at 0
 Segment = tuple[int, int, int, int, int]  # smallest code difference, A, B, L, U
@@ -65,6 +66,7 @@ def uniform_error(segments: int) -> tuple[float, float]:
     return minimax_line(-high, 0.0)[1], high
 
 
+@cache
 def lines(segments: int, *, uniform: bool) -> list[tuple[float, float, float]]:
     """Return (lower end, slope, height at 0) of each segment, from 0 downward."""
     if uniform:

@@ -1,9 +1,10 @@
-"""LOGISTIC and TANH by table, HARD_SWISH in 16-bit fixed point."""
+"""LOGISTIC, TANH, EXP and GELU by table, HARD_SWISH in 16-bit fixed point."""
 
 import math
 
 import numpy as np
 
+from tests.oracle import interpolate
 from tests.oracle.arith import (
     clamp,
     f32,
@@ -30,7 +31,12 @@ def tanh_f32(x: float) -> float:
     return f32(math.tanh(x))
 
 
-FUNCTIONS = {"LOGISTIC": logistic_f32, "TANH": tanh_f32}
+FUNCTIONS = {
+    "LOGISTIC": logistic_f32,
+    "TANH": tanh_f32,
+    "EXP": interpolate.exp_f32,
+    "GELU": interpolate.gelu_f32,
+}
 
 
 def lookup(
@@ -44,13 +50,13 @@ def lookup(
     low: int,
     high: int,
 ) -> np.ndarray:
-    """LOGISTIC or TANH: every step in float32, times the reciprocal of the output scale."""
+    """LOGISTIC, TANH, EXP, GELU: each step in float32, times the output scale's reciprocal."""
     inverse = f32_div(1.0, output_scale)
     table = {}
     for x in range(low, high + 1):
         real = f32_mul(input_scale, x - input_zero_point)
         scaled = f32_mul(FUNCTIONS[function](real), inverse)
-        table[x] = clamp(round_half_away(scaled) + output_zero_point, low, high)
+        table[x] = clamp(round_half_away(min(scaled, 2.0**31)) + output_zero_point, low, high)
     return np.array([table[x] for x in codes.ravel().tolist()], np.int64).reshape(codes.shape)
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from hwsim.kernels.arith import Scaling, requantize_row
 from hwsim.kernels.jit import jit
 from hwsim.kernels.norm import integer_sqrt, layer_norm_rows
-from hwsim.kernels.softmax import _reciprocal, exp_on_negative, softmax_rows
+from hwsim.kernels.softmax import exp_on_negative, reciprocal, softmax_rows
 from hwsim.profile import Requant
 from tests.oracle import ibert, ivit, pwl
 from tests.oracle import softmax as gemmlowp
@@ -211,7 +211,7 @@ def _each_exp(a: np.ndarray, out: np.ndarray) -> None:
 @jit
 def _each_reciprocal(a: np.ndarray, out: np.ndarray) -> None:
     for i in range(a.size):
-        out[i] = _reciprocal(a[i])
+        out[i] = reciprocal(a[i])
 
 
 @jit
@@ -291,7 +291,7 @@ def softmax_proof() -> Proof:
             rows = rng.integers(-128, 128, (-(-budget // length), length), np.int8)
             rows[0], rows[-1] = -128, 127
             made = np.empty_like(rows)
-            softmax_rows(rows, multiplier, left, smallest, 8, -128, 127, made)
+            softmax_rows(rows, multiplier, left, smallest, 8, -128, 127, length, 1, made)
             oracle = gemmlowp.softmax(rows[:2], input_scale=scale, beta=1.0, unsigned=False)
             assert np.array_equal(made[:2], oracle)
             thrice = np.broadcast_to(rows[:, None, :], (rows.shape[0], 3, length))
@@ -471,7 +471,7 @@ def norm_proof() -> tuple[Proof, Mutant]:
         factors = (np.array([multiplier]), np.array([shift]), np.zeros(1))
         scaling = Scaling(int(Requant.HALF_EVEN), 31, *factors, zero, -128, 127)
         made = np.empty_like(rows)
-        layer_norm_rows(rows, gamma, beta, np.int64(epsilon), 10, scaling, made)
+        layer_norm_rows(rows, np.int64(0), True, gamma, beta, np.int64(epsilon), 10, scaling, made)
         acc = {nearest: _norm_codes(rows, gamma, beta, epsilon, nearest) for nearest in (1, 0)}
         codes = {}
         for nearest, sums in acc.items():
