@@ -14,7 +14,7 @@ import numpy as np
 from hwsim.kernels.arith import Scaling, requantize_row
 from hwsim.kernels.jit import jit
 from hwsim.kernels.norm import integer_sqrt, layer_norm_rows
-from hwsim.kernels.softmax import exp_on_negative, reciprocal, softmax_rows
+from hwsim.kernels.softmax import INTEGER_BITS, exp_on_negative, reciprocal, softmax_rows
 from hwsim.profile import Requant
 from tests.oracle import ibert, ivit, pwl
 from tests.oracle import softmax as gemmlowp
@@ -205,7 +205,7 @@ def mac_proofs() -> tuple[list[Proof], list[Mutant]]:
 @jit
 def _each_exp(a: np.ndarray, out: np.ndarray) -> None:
     for i in range(a.size):
-        out[i] = exp_on_negative(a[i])
+        out[i] = exp_on_negative(a[i], INTEGER_BITS)
 
 
 @jit
