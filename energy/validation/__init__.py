@@ -3,9 +3,10 @@
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from . import scalesim
 from .row import Comparison, Row, Target, Verdict, judged
 
 __all__ = ["COMPARISONS", "TARGETS", "Comparison", "Row", "Target", "Verdict", "judged"]
 
-COMPARISONS: Mapping[str, Comparison] = MappingProxyType({})
-TARGETS: tuple[Target, ...] = ()
+COMPARISONS: Mapping[str, Comparison] = MappingProxyType({"scalesim": scalesim.rows})
+TARGETS: tuple[Target, ...] = scalesim.TARGETS
