@@ -15,6 +15,7 @@ from hwsim.platform import NpuArray, NpuPlatform
 from hwsim.tables import Option, UnitCost
 from hwsim.workload import Layer, Unit, Work
 
+from . import arrays
 from .traffic import FIXED, memory_energy_j, memory_latency_s, place, traffic_of
 
 _SUB_KERNEL = 8  # the array walks kernels in pieces of at most 8 x 8
@@ -34,6 +35,8 @@ def rows(
     of its precision, so that narrower weights only shrink the weight stream; a precision slower
     than the fastest scales the array's cycles. The peak rate is never exceeded.
     """
+    if not isinstance(platform.array, NpuArray):
+        return arrays.rows(platform, platform.array, unit, options, network_bits)
     work = [(layer.macs, *layer_cycles(platform.array, layer)) for layer in unit.layers]
     fastest = max(row.macs_per_cycle.value for row in platform.precision)
     where = f"{platform.name}: unit {unit.name!r}"

@@ -16,9 +16,9 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
-from .systolic import Accesses, Dataflow, Folds, Gemm, Systolic, cycles, folds, sram_accesses
+from .jit import jit
+from .systolic import Accesses, Dataflow, Folds, Gemm, Systolic, folds, sram_accesses
 
 _READ_WORDS = 10  # words a cycle that an operand comes at, fixed in the simulator's configuration
 _SETS = 100  # a read buffer is managed in so many sets
@@ -184,7 +184,7 @@ def _first_fetch(misses: int, first_request: int, words: int) -> int:
     return -sets * per_set // _READ_WORDS
 
 
-@njit  # type: ignore[untyped-decorator]
+@jit
 def _word(
     stream: _Stream, rows: int, row_fold: int, column_fold: int, cycle: int, lane: int
 ) -> int:
@@ -202,7 +202,7 @@ def _word(
     return step * stream.lanes + across
 
 
-@njit  # type: ignore[untyped-decorator]
+@jit
 def _misses(stream: _Stream, shape: Ints, half: int) -> tuple[int, int]:
     """Return the words that a buffer of unlimited bandwidth fetches, and the first demand's cycle.
 
@@ -234,7 +234,7 @@ def _misses(stream: _Stream, shape: Ints, half: int) -> tuple[int, int]:
 _FREE, _OPEN, _LINES, _DRAINED, _BUSY, _WRITTEN = 0, 1, 2, 3, 4, 5
 
 
-@njit  # type: ignore[untyped-decorator]
+@jit
 def _close_line(state: Ints, line_fills: Ints) -> None:
     """End the line being filled, full or not."""
     if state[_OPEN]:
@@ -243,7 +243,7 @@ def _close_line(state: Ints, line_fills: Ints) -> None:
         state[_OPEN] = 0
 
 
-@njit  # type: ignore[untyped-decorator]
+@jit
 def _drain(state: Ints, line_fills: Ints, writes: Ints, cycle: int) -> None:
     """Begin to drain half a buffer; a short line inside it counts as a full one."""
     until = min(state[_DRAINED] - (-writes[1] // writes[2]), state[_LINES])
@@ -255,7 +255,7 @@ def _drain(state: Ints, line_fills: Ints, writes: Ints, cycle: int) -> None:
     state[_DRAINED] = until
 
 
-@njit  # type: ignore[untyped-decorator]
+@jit
 def _write_row(
     stream: _Stream,
     rows: int,
@@ -285,7 +285,7 @@ def _write_row(
     return now
 
 
-@njit  # type: ignore[untyped-decorator]
+@jit
 def _finish(state: Ints, line_fills: Ints, writes: Ints, cycle: int) -> int:
     """Drain what is left and return the cycle of the last word."""
     stop = state[_BUSY]
@@ -294,10 +294,10 @@ def _finish(state: Ints, line_fills: Ints, writes: Ints, cycle: int) -> int:
         _drain(state, line_fills, writes, cycle)
         stop = max(stop, state[_BUSY])
         cycle = state[_BUSY] + 1
-    return stop
+    return int(stop)
 
 
-@njit  # type: ignore[untyped-decorator]
+@jit
 def _run_writes(
     ofmap: _Stream, shape: Ints, writes: Ints, line_fills: Ints
 ) -> tuple[int, int, int, int]:
@@ -327,7 +327,7 @@ def _run_writes(
 _START, _END, _LAST, _FETCHES = 0, 1, 2, 3
 
 
-@njit  # type: ignore[untyped-decorator]
+@jit
 def _read_row(
     stream: _Stream,
     rows: int,
@@ -363,7 +363,7 @@ def _read_row(
     return late
 
 
-@njit  # type: ignore[untyped-decorator]
+@jit
 def _run_limited(
     streams: tuple[_Stream, _Stream, _Stream],
     shape: Ints,

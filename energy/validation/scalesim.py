@@ -4,8 +4,9 @@ import csv
 from collections.abc import Iterator
 from pathlib import Path
 
-from ..scalesim import Memory, simulate
-from ..systolic import Dataflow, Gemm, Systolic, mapping_efficiency
+from hwsim.energy.scalesim import Memory, simulate
+from hwsim.energy.systolic import Dataflow, Gemm, Systolic, mapping_efficiency
+
 from .row import Row, Target
 
 _FILE = "scalesim_cycles.csv"
