@@ -206,7 +206,7 @@ class Array:
 
     Args:
         rows: Rows of processing elements; no filter may be higher.
-        columns: Columns; a set may be cut and stacked, so only the product counts for sets.
+        columns: Columns.
         filter_words: Filter scratchpad of an element.
         input_words: Input scratchpad of an element.
         sum_words: Partial sums of an element.
@@ -233,10 +233,10 @@ def best_mapping(array: Array, layer: Convolution) -> Mapping | None:
     height, width = layer.kernel_height, layer.kernel_width
     if height > array.rows:
         return None
-    elements = array.rows * array.columns
-    e_most = min(layer.output_height, array.columns)
+    # Sets of `height` rows stand above each other; one that is too wide is cut and stacked.
+    sets = array.rows // height * array.columns
+    e_most = min(layer.output_height, sets)
     q_most = max(min(layer.channels, array.input_words // width), 1)
-    sets = elements // height
     e, q, r, t = (
         axis.ravel()
         for axis in np.meshgrid(
@@ -247,14 +247,19 @@ def best_mapping(array: Array, layer: Convolution) -> Mapping | None:
             indexing="ij",
         )
     )
-    p = np.minimum(
-        np.minimum(array.sum_words, layer.filters_each), array.filter_words // (q * width)
-    )
-    p = np.maximum(np.minimum(p, -(-layer.filters_each // t)), 1)
+    most = np.maximum(np.minimum(array.sum_words, array.filter_words // (q * width)), 1)
+    share = -(-layer.filters_each // t)
+    # As many passes as the most filters need, evenly filled; or parts that leave no rest.
+    even = -(-share // -(-share // most))
+    exact = np.ones_like(share)
+    for size in range(2, array.sum_words + 1):
+        exact[(share % size == 0) & (size <= most)] = size
+    e, q, r, t = (np.concatenate((axis, axis)) for axis in (e, q, r, t))
+    p = np.concatenate((even, exact))
     rows = (e - 1) * layer.stride + height
     inputs = _WORD_BYTES * rows * layer.input_size * q * r
     each = _WORD_BYTES * e * layer.output_width  # partial sums of one filter
-    fits = (height * e * r * t <= elements) & (inputs + each * p * t <= array.buffer_bytes)
+    fits = (e * r * t <= sets) & (inputs + each * p * t <= array.buffer_bytes)
     if not fits.any():
         return None
     e, q, r, t, p, rows, inputs, each = (

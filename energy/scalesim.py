@@ -17,6 +17,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from hwsim.errors import InputError
+
 from .jit import jit
 from .systolic import Accesses, Dataflow, Folds, Gemm, Systolic, folds, sram_accesses
 
@@ -83,7 +85,17 @@ class _Stream(NamedTuple):
 
 
 def simulate(array: Systolic, gemm: Gemm, memory: Memory) -> Run:
-    """Return what SCALE-Sim 3.0.0 reports for a product."""
+    """Return what SCALE-Sim 3.0.0 reports for a product.
+
+    Raises:
+        InputError: If a size, the capacity or the bandwidth is too small to run.
+    """
+    if min(gemm.m, gemm.n, gemm.k, array.rows, array.columns) < 1:
+        raise InputError(f"sizes of product and array must be positive, not {gemm} on {array}")
+    if memory.words < _SETS:
+        raise InputError(f"words must be at least {_SETS}, not {memory.words}")
+    if memory.bandwidth is not None and memory.bandwidth < 1:
+        raise InputError(f"bandwidth must be at least 1 word a cycle, not {memory.bandwidth}")
     found = folds(array, gemm)
     ifmap, weight, ofmap = _streams(array, found)
     shape = np.array(
