@@ -138,23 +138,20 @@ def row_stationary_array(array: RowStationaryArray) -> Array:
 
 
 def _convolution(layer: Layer) -> Convolution:
-    """Return a layer as a convolution of batch 1; a matrix is a 1 x 1 one over a column.
-
-    The stride is not known here; the input of a window is taken at stride 1.
-    """
+    """Return a layer as a convolution of batch 1; a matrix is a 1 x 1 one over a column."""
     height, width = layer.kernel
     plane = layer.out_shape[1:3] if len(layer.out_shape) == 4 else (layer.m, 1)
     out_height, out_width = plane if plane[0] * plane[1] == layer.m else (layer.m, 1)
     return Convolution(
         batch=1,
-        input_size=out_width + width - 1,
+        input_size=(out_width - 1) * layer.stride[1] + width,
         kernel_height=height,
         kernel_width=width,
         output_height=out_height,
         output_width=out_width,
         channels=max(layer.k // (height * width), 1),
         filters=layer.n * layer.groups,
-        stride=1,
+        stride=layer.stride[0],
         groups=layer.groups,
     )
 

@@ -12,7 +12,10 @@ from hwsim.platform import json_schema, parse_platform, quantities
 from hwsim.platforms import load_platform, names
 
 FOLDER = Path(hwsim.platforms.__file__).parent
-SHIPPED = ("ethos_u55_128", "eyeriss", "horowitz_ratio", "nvidia_t4", "pynq_z2", "tpu_v1")
+SHIPPED = (
+    "ethos_u55_128", "ethos_u55_256", "ethos_u55_32", "ethos_u55_64", "eyeriss", "horowitz_ratio",
+    "nvidia_t4", "pynq_z2", "tpu_v1",
+)  # fmt: skip
 
 
 def table(name: str) -> dict[str, Any]:
