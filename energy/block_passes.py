@@ -31,9 +31,7 @@ def _single(layer: Layer) -> Pass:
     out, into = _out_plane(layer), _in_plane(layer)
     layout = {"linear_in": layer.linear_in, "linear_out": layer.linear_out}
     if layer.work is Work.DEPTHWISE:
-        return Pass(
-            Stage.DEPTHWISE, into, out, layer.kernel, layer.stride, biased=True, **layout
-        )
+        return Pass(Stage.DEPTHWISE, into, out, layer.kernel, layer.stride, biased=True, **layout)
     if layer.work is Work.CONV or layer.work in _MATRICES:
         return Pass(
             Stage.CONV, into, out, layer.kernel, layer.stride,
@@ -100,9 +98,7 @@ def _matmul(layer: Layer) -> list[Pass]:
         Stage.ELEMENTWISE, (1, layer.m, layer.k), (1, layer.m, layer.k),
         output=Output.MULTIPLY, ofm_bits=32, operands=2, linear_out=True,
     )  # fmt: skip
-    total = Pass(
-        Stage.REDUCE, (1, layer.m, layer.k), (1, layer.m, 1), ifm_bits=32, linear_in=True
-    )
+    total = Pass(Stage.REDUCE, (1, layer.m, layer.k), (1, layer.m, 1), ifm_bits=32, linear_in=True)
     return [product, total] * (layer.n * layer.groups)
 
 
