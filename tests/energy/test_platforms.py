@@ -12,7 +12,10 @@ from hwsim.platform import json_schema, parse_platform, quantities
 from hwsim.platforms import load_platform, names
 
 FOLDER = Path(hwsim.platforms.__file__).parent
-SHIPPED = ("ethos_u55_128", "horowitz_ratio", "nvidia_t4", "pynq_z2")
+SHIPPED = (
+    "ethos_u55_128", "gap9", "horowitz_ratio", "ndp120", "nvidia_t4", "pynq_z2", "stm32l4r5",
+    "stm32l4r5_tflm",
+)  # fmt: skip
 
 
 def table(name: str) -> dict[str, Any]:
