@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from hwsim.errors import BudgetError, PlatformError
+from hwsim.platform import Platform
 from hwsim.platform_mcu import (
     NARROW_CHANNELS,
     KernelWork,
@@ -139,12 +140,16 @@ def rows(
     return found
 
 
-def at_point(platform: McuPlatform, name: str) -> McuPlatform:
+def at_point(platform: Platform, name: str) -> McuPlatform:
     """Return the platform that runs at another of its points.
 
     Raises:
-        PlatformError: If it states no such point: voltages are never interpolated.
+        PlatformError: If it has no points, or not this one: voltages are never interpolated.
     """
+    if not isinstance(platform, McuPlatform):
+        raise PlatformError(
+            f"{platform.name}: kind must be mcu to run at point {name!r}, not {platform.kind}"
+        )
     point = point_named(platform, name)
     rest = [other for other in platform.point if other is not point]
     # Cycles stay counted at the file's first point: each point carries its own ratio to it.
