@@ -143,13 +143,16 @@ def best_schedule(
         PointCost(name, sum(row[k].seconds for row in layers), sum(row[k].joules for row in layers))
         for k, name in enumerate(names)
     ]
-    whole = best_point(uniform, deadline)
     found = _program(layers, deadline, switch_seconds, switch_watts, ticks)
-    if found is None:
-        return Schedule((whole.point,) * len(layers), whole.seconds, whole.joules, 0)
-    schedule = priced(layers, found, switch_seconds, switch_watts)
-    if schedule.joules < whole.joules:
-        return schedule
+    mixed = None if found is None else priced(layers, found, switch_seconds, switch_watts)
+    try:
+        whole = best_point(uniform, deadline)
+    except BudgetError:
+        if mixed is None:
+            raise
+        return mixed
+    if mixed is not None and mixed.joules < whole.joules:
+        return mixed
     return Schedule((whole.point,) * len(layers), whole.seconds, whole.joules, 0)
 
 

@@ -43,14 +43,14 @@ class Operation:
         platform: Its name.
         units: Names of the units, in graph order.
         points: The network at every point, in file order.
-        chosen: The point of least energy within the deadline.
+        chosen: The point of least energy within the deadline; None if only a schedule keeps it.
         schedule: A point for each unit, where that was asked for.
     """
 
     platform: str
     units: tuple[str, ...]
     points: tuple[PointTotal, ...]
-    chosen: str
+    chosen: str | None
     schedule: Schedule | None
 
 
@@ -85,7 +85,6 @@ def operation(
     whole = sum(busy, Busy())
     totals = [point_cost(point, whole) for point in platform.point]
     points = tuple(_total(platform, k, cost) for k, cost in enumerate(totals))
-    chosen = best_point(totals, max_latency).point
     schedule = None
     if per_layer:
         if max_latency is None:
@@ -94,6 +93,8 @@ def operation(
         layers = [[point_cost(point, one) for point in platform.point] for one in busy]
         watts = [point.active_power.si for point in platform.point]
         schedule = best_schedule(layers, max_latency, wait, watts)
+    timely = schedule is None or any(cost.seconds <= (max_latency or 0) for cost in totals)
+    chosen = best_point(totals, max_latency).point if timely else None
     return Operation(platform.name, tuple(u.name for u in units), points, chosen, schedule)
 
 

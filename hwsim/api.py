@@ -51,8 +51,8 @@ MAX_FILE_BYTES = 1 << 31
 
 __all__ = [
     "accumulators", "allocate", "attribute", "calibrate", "cost", "from_torch", "identify", "load",
-    "load_platform", "operating_points", "pareto", "percentile_allocation", "quantize", "random_inputs", "run",
-    "sensitivity", "trace", "uniform_allocations", "validate",
+    "load_platform", "operating_points", "pareto", "percentile_allocation", "quantize",
+    "random_inputs", "run", "sensitivity", "trace", "uniform_allocations", "validate",
 ]  # fmt: skip
 
 

@@ -62,5 +62,11 @@ def dvfs(
     start = 0
     for index in range(1, len(schedule.points) + 1):
         if index == len(schedule.points) or schedule.points[index] != schedule.points[start]:
-            print(f"  {schedule.points[start]:12} {found.units[start]} to {found.units[index - 1]}")
+            first, last = _short(found.units[start]), _short(found.units[index - 1])
+            print(f"  {schedule.points[start]:12} {first} to {last}")
             start = index
+
+
+def _short(name: str) -> str:
+    """Return the end of a long name."""
+    return name if len(name) <= 40 else f"…{name[-39:]}"

@@ -5,6 +5,7 @@ libraries. Power is nearly constant over networks, so energy is time: what a poi
 whole power of the chip (or board) while it computes.
 """
 
+from itertools import pairwise
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
@@ -21,7 +22,6 @@ from hwsim.quantity import (
     Frequency,
     MacRate,
     Power,
-    Quantity,
     Ratio,
     Voltage,
 )
@@ -168,15 +168,13 @@ class McuPlatform(Described):
         ):
             if len(set(names)) != len(names):
                 raise broken_rule("unique names", ", ".join(names), field)
-        volts = [p for p in self.point if p.core_voltage is not None]
-        order = sorted(volts, key=lambda p: _value(p.core_voltage))
-        if any(low.clock.si > high.clock.si for low, high in zip(order, order[1:], strict=False)):
-            clocks = ", ".join(f"{p.clock.value:g}" for p in order)
-            raise broken_rule("a clock that rises with the core voltage", clocks, "point")
+        points = [(p.core_voltage.value, p.clock) for p in self.point if p.core_voltage]
+        points.sort(key=lambda pair: pair[0])
+        for (_, low), (volts, high) in pairwise(points):
+            if low.si > high.si:
+                raise broken_rule(
+                    f"at least {low.value:g} MHz at {volts:g} V, where the core runs at less",
+                    high.value,
+                    "point",
+                )
         return self
-
-
-def _value(quantity: Quantity | None) -> float:
-    """Return the value of a stated quantity."""
-    assert quantity is not None
-    return quantity.value

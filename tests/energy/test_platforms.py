@@ -111,8 +111,8 @@ BAD = [
     ("array.micro_block_width.value", 1.5, "array.micro_block_width.value must be a whole number, "
      "not 1.5"),
     ("color", "red", "color must be a key that the schema knows, not 'color'"),
-    ("kind", "cpu", "kind must be one of npu, gpu, fpga, analytic, not 'cpu'"),
-    ("kind", None, "kind must be one of npu, gpu, fpga, analytic, not missing"),
+    ("kind", "cpu", "kind must be one of npu, mcu, gpu, fpga, analytic, not 'cpu'"),
+    ("kind", None, "kind must be one of npu, mcu, gpu, fpga, analytic, not missing"),
     ("schema_version", 2, "schema_version must be 1, not 2"),
     ("array", None, "array must be given, not missing"),
 ]  # fmt: skip
@@ -131,8 +131,7 @@ def test_an_unknown_name_lists_what_exists() -> None:
     with pytest.raises(PlatformError) as caught:
         load_platform("tpu")
     assert str(caught.value) == (
-        "platform must be one of ethos_u55_128, horowitz_ratio, nvidia_t4, pynq_z2 or the path "
-        "of a .toml file, not 'tpu'"
+        f"platform must be one of {', '.join(SHIPPED)} or the path of a .toml file, not 'tpu'"
     )
 
 
@@ -152,7 +151,7 @@ def test_a_file_of_ones_own_is_read(tmp_path: Path) -> None:
             "invalid start byte",
         ),
         (b"#" * 1_000_001, "bad.toml must be at most 1000000 bytes, not more than that"),
-        (b"", "bad.toml: kind must be one of npu, gpu, fpga, analytic, not missing"),
+        (b"", "bad.toml: kind must be one of npu, mcu, gpu, fpga, analytic, not missing"),
     ],
     ids=["syntax", "encoding", "size", "empty"],
 )
