@@ -64,6 +64,19 @@ def energy_at(known: Measured, volts: float, seconds: float, leakage: float) -> 
     return dynamic * (volts / known.volts) ** 2 + leakage * volts * seconds
 
 
+def energy_at_supply(joules: float, supply: float, other: float) -> float:
+    """Return the energy of a board with a linear regulator at another supply voltage.
+
+    The chip draws the same current; the regulator burns the difference.
+
+    Args:
+        joules: Energy measured at `supply`.
+        supply: Supply voltage of the measurement.
+        other: Another supply voltage.
+    """
+    return joules * other / supply
+
+
 @dataclass(frozen=True, slots=True)
 class PointCost:
     """One task, or one layer, at one operating point.

@@ -109,6 +109,8 @@ class OperatingPoint(Table):
         clock: Frequency.
         core_voltage: Voltage of the core, where stated.
         supply_voltage: Voltage at which the power was measured, where stated.
+        regulator: What makes the core voltage. Behind a linear one the chip draws the same current
+            at any supply, so that power is proportional to the supply voltage.
         active_power: Power while a network runs; its range is that of the measured networks.
         cycle_ratio: Cycles here over those of the first point; None is 1.
     """
@@ -117,6 +119,7 @@ class OperatingPoint(Table):
     clock: Frequency
     core_voltage: Voltage | None = None
     supply_voltage: Voltage | None = None
+    regulator: Literal["linear", "switching"] | None = None
     active_power: Power
     cycle_ratio: Ratio | None = None
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from math import exp, log
 from pathlib import Path
 
-from hwsim.energy.dvfs import Measured, energy_at, leakage_amperes
+from hwsim.energy.dvfs import Measured, energy_at, energy_at_supply, leakage_amperes
 from hwsim.energy.mcu_fit import Prior, Vector, fit_costs, macs_by_kind
 from hwsim.energy.mcu_rates import RATES
 from hwsim.workload import Layer, Work
@@ -22,6 +22,7 @@ DISTRUSTED = {("1.1", "STMicroelectronics", "NUCLEO_L4R5ZI", "ic")}
 
 SECOND_VOLTAGE = "Energy at the second voltage"
 SECOND_VOLTAGE_CV2 = "Energy at the second voltage, by C V^2"
+SUPPLY = "Energy at another supply voltage"
 RATE_GIVEN = "MLPerf Tiny energy, rate given"
 WORKLOAD_ALONE = "MLPerf Tiny energy, workload alone"
 BY_MACS = "MLPerf Tiny energy, baseline by MACs"
@@ -32,6 +33,7 @@ _WORK = {
     "FULLY_CONNECTED": Work.FULLY_CONNECTED,
 }
 _LEAST_TASKS = 3
+_SAME_TIME = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +55,9 @@ class System:
         chip: The hardware column.
         clock_hz: Of the processor, None where not stated.
         volts: Of the core, None where not stated.
+        supply: Voltage of the board's supply, None where not stated.
+        library: The framework column.
+        switching: Whether the notes name a switching regulator (SMPS).
         tasks: Its energy runs.
     """
 
@@ -62,7 +67,10 @@ class System:
     chip: str
     clock_hz: float | None
     volts: float | None
-    tasks: Mapping[str, Task]
+    supply: float | None
+    library: str
+    switching: bool
+    tasks: dict[str, Task]
 
     @property
     def series(self) -> str:
@@ -79,7 +87,7 @@ def systems(data: Path) -> tuple[System, ...]:
     path = data / "mlperf_tiny.csv"
     if not path.is_file():
         return ()
-    found: dict[tuple[str, ...], dict[str, Task]] = {}
+    found: dict[tuple[str, ...], System] = {}
     with path.open(encoding="utf-8", newline="") as file:
         for row in csv.DictReader(file):
             if row["division"] != "closed" or row["model"] != "reference" or row["same_as_version"]:
@@ -91,15 +99,48 @@ def systems(data: Path) -> tuple[System, ...]:
             if not rate or not energy or (*name, row["task"]) in DISTRUSTED:
                 continue
             key = (*name, row["hardware"], row["cpu_clock_mhz"], row["core_voltage_v"])
-            task = Task(float(energy) * 1e-6, 1 / float(rate))
-            found.setdefault(key, {})[row["task"]] = task
-    return tuple(
-        System(
-            version, submitter, system, chip,
-            float(clock) * 1e6 if clock else None, float(volts) if volts else None, tasks,
-        )
-        for (version, submitter, system, chip, clock, volts), tasks in found.items()
-    )  # fmt: skip
+            system = found.setdefault(key, _system(row))
+            system.tasks[row["task"]] = Task(float(energy) * 1e-6, 1 / float(rate))
+    return tuple(found.values())
+
+
+def _system(row: Mapping[str, str]) -> System:
+    """Return the system of a row, without its tasks."""
+    clock, volts = row["cpu_clock_mhz"], row["core_voltage_v"]
+    supply = row["supply_voltage_v"]
+    return System(
+        version=row["version"],
+        submitter=row["submitter"],
+        name=row["system"],
+        chip=row["hardware"],
+        clock_hz=float(clock) * 1e6 if clock else None,
+        volts=float(volts) if volts else None,
+        supply=float(supply) if supply else None,
+        library=row["framework"],
+        switching="SMPS" in row["hardware_notes"],
+        tasks={},
+    )
+
+
+def supply_voltage(data: Path) -> Iterator[Row]:
+    """Yield energies of boards with a linear regulator, from another supply voltage: E ~ V.
+
+    Two systems count as one board if chip, clock and library agree and a task takes the same time
+    within 5 %. Nothing is fitted.
+    """
+    linear = [s for s in systems(data) if s.supply is not None and not s.switching]
+    for low in linear:
+        for high in linear:
+            same = (low.chip, low.clock_hz, low.library) == (high.chip, high.clock_hz, high.library)
+            assert low.supply is not None and high.supply is not None
+            if not same or low.volts is not None or low.supply >= high.supply:
+                continue
+            for task, run in high.tasks.items():
+                other = low.tasks.get(task)
+                if other is None or abs(other.seconds / run.seconds - 1) > _SAME_TIME:
+                    continue
+                predicted = energy_at_supply(other.joules, low.supply, high.supply)
+                yield Row(SUPPLY, high.case(task), run.joules * 1e6, predicted * 1e6, "uJ")
 
 
 def second_voltage(data: Path) -> Iterator[Row]:

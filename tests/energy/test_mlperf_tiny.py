@@ -14,8 +14,9 @@ from tests.energy.reference import FOLDER, read_csv
 
 COLUMNS = (
     "version", "division", "submitter", "system", "hardware", "cpu_clock_mhz", "accelerator",
-    "core_voltage_v", "task", "model", "energy_uj_per_inference",
-    "throughput_energy_run_inf_per_s", "throughput_performance_run_inf_per_s", "same_as_version",
+    "core_voltage_v", "supply_voltage_v", "framework", "hardware_notes", "task", "model",
+    "energy_uj_per_inference", "throughput_energy_run_inf_per_s",
+    "throughput_performance_run_inf_per_s", "same_as_version",
 )  # fmt: skip
 
 
@@ -98,6 +99,25 @@ def test_the_published_second_voltages() -> None:
     for task, error in {"ad": 0.020, "ic": -0.011, "kws": -0.001, "vww": -0.001}.items():
         assert found[task] == pytest.approx(error, abs=0.001)
     assert all(abs(row.error) <= 0.025 for row in rows)
+
+
+def test_a_linear_regulator_draws_the_same_current(tmp_path: Path) -> None:
+    rows = [
+        run("ic", 1800.0, 0.2, supply_voltage_v=1.8, system="low"),
+        run("ic", 3000.0, 0.2, supply_voltage_v=3.0, system="high"),
+        run("ic", 900.0, 0.2, supply_voltage_v=3.0, system="smps", hardware_notes="ext. SMPS"),
+        run("ic", 9.0, 0.3, supply_voltage_v=3.3, system="slower"),
+    ]
+    found = list(tiny.supply_voltage(write(tmp_path, rows)))
+    assert [row.case.split()[-1] for row in found] == ["high"]
+    assert found[0].error == pytest.approx(0, abs=1e-12)
+
+
+def test_the_published_supplies() -> None:
+    read_csv("mlperf_tiny.csv", 4)
+    rows = list(tiny.supply_voltage(FOLDER))
+    # energy.md, section 8: 1.64 to 1.68 times more at 3.0 V than at 1.8 V, against 1.667.
+    assert len(rows) >= 4 and all(abs(row.error) < 0.02 for row in rows)
 
 
 def test_the_published_energies() -> None:
