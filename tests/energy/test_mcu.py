@@ -1,3 +1,4 @@
+import json
 import math
 from pathlib import Path
 from typing import Any
@@ -5,7 +6,8 @@ from typing import Any
 import pytest
 
 import hwsim
-from hwsim.energy import cost
+from hwsim.cli import main
+from hwsim.energy import cost, energy_interval
 from hwsim.energy.mcu import at_point, kernel_work, layer_busy
 from hwsim.energy.operation import operation
 from hwsim.errors import BudgetError, InputError, PlatformError
@@ -214,6 +216,46 @@ def test_contradictory_descriptions_are_refused() -> None:
         with pytest.raises(PlatformError) as caught:
             parse_platform(table, "mine.toml")
         assert str(caught.value) == f"mine.toml: {sentence}"
+
+
+def test_energy_has_the_interval_of_power_and_rates() -> None:
+    platform = mcu("stm32l4r5")
+    built = unit(Work.CONV, 100, 16, 144, (3, 3))
+    interval = energy_interval([built], platform, W8A8)
+    power, rate = platform.point[0].active_power, platform.precision[0].kernel[0].cycles_per_mac
+    for end, watts, cycles in (
+        (interval.low_j, power.low, rate.low),
+        (interval.high_j, power.high, rate.high),
+    ):
+        assert watts is not None and cycles is not None
+        assert end == pytest.approx(watts * (built.macs * cycles + 1000) / 120e6)
+    assert interval.drivers[0][0] == "precision[0].kernel[0].cycles_per_mac"
+
+
+def run_cli(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    monkeypatch.setattr("sys.argv", ["hwsim", *arguments])
+    with pytest.raises(SystemExit) as caught:
+        main()
+    return int(caught.value.code or 0)
+
+
+def test_dvfs_on_the_command_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = str(sorted((Path(hwsim.__file__).parent / "networks").glob("*.onnx"))[0])
+    assert run_cli(monkeypatch, "dvfs", model, "--bits", "8") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == ["point", "650mv", "800mv"]
+    assert lines[1].endswith("<- least energy")
+    found = ("--max-latency", "1s", "--per-layer", "--switch-time", "1us", "--json")
+    assert run_cli(monkeypatch, "dvfs", model, "--bits", "8", *found) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["chosen"] == "650mv" and set(told["schedule"]["points"]) == {"650mv"}
+    assert run_cli(monkeypatch, "dvfs", model, "--bits", "8", "--max-latency", "1ns") == 2
+    assert capsys.readouterr().err.startswith("hwsim: max_latency must be at least")
+    assert run_cli(monkeypatch, "cost", model, "-b", "8", "-p", "gap9", "--point", "1v") == 2
+    assert "point must be one of 650mv, 800mv, not '1v'" in capsys.readouterr().err
+    assert run_cli(monkeypatch, "cost", model, "-b", "8", "-p", "gap9", "--point", "800mv") == 0
 
 
 def test_the_door_prices_a_shipped_network() -> None:

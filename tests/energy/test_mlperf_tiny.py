@@ -167,6 +167,15 @@ def test_a_fit_gives_back_what_made_the_numbers() -> None:
     assert blind == pytest.approx([1.5, 6.0, 7.0])
 
 
+def test_a_chip_of_many_systems_does_not_outvote_the_others() -> None:
+    one, other = [1.0, 1.0, 1.0], [np.e, np.e, np.e]
+    # Four systems of one chip weigh 4 / sqrt(4) = 2, the single one 1: the mean is at 1/3.
+    prior = Prior.of({"a": [one] * 4, "b": [other]}, spread=0.0)
+    assert prior.mean == pytest.approx(np.full(3, 1 / 3))
+    # Variance of two values 1 apart in the weights 2/3 and 1/3, the same for every pair.
+    assert prior.covariance == pytest.approx(np.full((3, 3), 2 / 9))
+
+
 def test_demands_by_group_and_by_order() -> None:
     def row(group: str, measured: float, predicted: float) -> Row:
         return Row("x", f"{group} {measured}", measured, predicted, "uJ", True, group, group)
