@@ -59,6 +59,7 @@ __all__ = [
     "run",
     "sensitivity",
     "trace",
+    "trace_rtl",
     "uniform_allocations",
     "validate",
 ]

@@ -14,7 +14,9 @@ from hwsim.platform_base import Capability, Described, Width, Widths
 from hwsim.platform_mcu import McuPlatform
 from hwsim.quantity import (
     Bandwidth,
+    Banks,
     Brams,
+    Bytes,
     Capacity,
     Cycles,
     CyclesPerElement,
@@ -26,7 +28,6 @@ from hwsim.quantity import (
     Frequency,
     Luts,
     MacRate,
-    Passes,
     Power,
     Processors,
     Quantity,
@@ -64,6 +65,9 @@ class MemoryLevel(Table):
         keeps_weights: Whether weights may stay in it from one inference to the next.
         capacity: Its size; demanded on chip.
         bandwidth: Peak rate, None where no source states one (it then bounds nothing).
+        burst: A full burst; a shorter one takes as long. None: transfers of any length.
+        read_latency: Cycles until the first byte comes.
+        write_latency: Cycles until the first byte is taken.
         energy_read: Energy of a bit read.
         energy_write: Energy of a bit written.
     """
@@ -74,6 +78,9 @@ class MemoryLevel(Table):
     keeps_weights: bool = False
     capacity: Capacity | None = None
     bandwidth: Bandwidth | None = None
+    burst: Bytes | None = None
+    read_latency: Cycles | None = None
+    write_latency: Cycles | None = None
     energy_read: EnergyPerBit
     energy_write: EnergyPerBit
 
@@ -135,22 +142,32 @@ class NpuArray(Table):
         micro_block_height: Output rows computed at once.
         micro_block_depth: Output channels computed at once.
         buffer: On-chip memory of the engine's input blocks and accumulators.
+        input_granule: Banks of 1 KiB in which 8-bit input blocks come.
+        accumulator_granule: Banks in which 32-bit accumulators come.
+        startup: Wait of a kernel step where a block is a single micro-block.
         output_cycles: Output stage, default operators.
-        add_cycles: Output stage, elementwise operators.
-        pool_cycles: Output stage, pooling.
-        softmax_passes: Elementwise passes that a softmax becomes.
-        pass_overhead: Cycles of the smallest pass.
+        add_cycles: Output stage, additions and subtractions.
+        multiply_cycles: Output stage, products.
+        pool_cycles: Output stage, maximum pooling.
+        table_cycles: Output stage, table look-ups.
+        wide_cycles: Output stage, elementwise operators on 32 bits.
+        wide_unary_cycles: The same of those with one operand.
     """
 
     micro_block_width: Elements
     micro_block_height: Elements
     micro_block_depth: Elements
     buffer: Capacity
+    input_granule: Banks
+    accumulator_granule: Banks
+    startup: Cycles
     output_cycles: CyclesPerElement
     add_cycles: CyclesPerElement
+    multiply_cycles: CyclesPerElement
     pool_cycles: CyclesPerElement
-    softmax_passes: Passes
-    pass_overhead: Cycles
+    table_cycles: CyclesPerElement
+    wide_cycles: CyclesPerElement
+    wide_unary_cycles: CyclesPerElement
 
 
 class NpuPlatform(_Clocked):

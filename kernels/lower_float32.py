@@ -26,7 +26,7 @@ from hwsim.quant import (
 
 from .elementwise import look_up
 from .float32 import add_ratios, average_pool_float32, multiply_ratio, softmax_table_rows
-from .lower_linear import Array, Step
+from .lower_linear import Array, Lowered, Step
 from .pool import mean_rows
 from .scaling import Site, fixed_scaling, output_range
 
@@ -121,7 +121,7 @@ def all_reals(site: Site, value: Value) -> NDArray[np.float32]:
     return dequantize_array(codes, params_of(site, value))
 
 
-def lower_codes_table(site: Site, table: NDArray[np.integer]) -> Step:
+def lower_codes_table(site: Site, table: NDArray[np.integer]) -> Lowered:
     """Return the step that replaces every code by its entry."""
     x, out = site.operand(0), site.result()
     first: Any = np.int64(site.integer(x).min)
@@ -131,7 +131,7 @@ def lower_codes_table(site: Site, table: NDArray[np.integer]) -> Step:
         look_up(np.ascontiguousarray(arrays[0]).reshape(-1), table, first, made)
         return (made.reshape(out.shape),)
 
-    return step
+    return Lowered(step, {"table": table})
 
 
 def joined_codes(site: Site, part: Value) -> NDArray[np.integer]:

@@ -40,7 +40,7 @@ from .lower_float32 import (
     requantized,
 )
 from .lower_interpolate import lower_lut_513, lower_sigmoid_16, nearly_power_of_two
-from .lower_linear import Array, Step
+from .lower_linear import Array, Lowered, Step
 from .rsqrt import rsqrt_codes
 from .scaling import (
     UNSCALED,
@@ -66,7 +66,7 @@ def _flat(array: Array, shape: tuple[int, ...]) -> Array:
     return np.ascontiguousarray(np.broadcast_to(array, shape)).reshape(-1)
 
 
-def lower_add(site: Site) -> Step:
+def lower_add(site: Site) -> Step | Lowered:
     """Lower ADD and SUB by the profile's rule."""
     sign = 1 if site.op is Op.ADD else -1
     method = site.rule.method
@@ -92,7 +92,7 @@ def _fused(site: Site) -> Activation:
     return site.node.attrs.activation
 
 
-def _add_shifted(site: Site, sign: int) -> Step:
+def _add_shifted(site: Site, sign: int) -> Lowered:
     """Lower an addition at a common scale.
 
     Source: tensorflow/lite/kernels/add.cc.
@@ -116,7 +116,8 @@ def _add_shifted(site: Site, sign: int) -> Step:
         add_shifted(left, right, a_zero, b_zero, shift, sign, a_scaling, b_scaling, scaling, made)
         return (made.reshape(out.shape),)
 
-    return step
+    scalings = {"requantize_a": a_scaling, "requantize_b": b_scaling, "requantize": scaling}
+    return Lowered(step, {"left_shift": shift, **scalings})
 
 
 def _add_powers(site: Site, sign: int, powers: Sequence[int]) -> Step:
@@ -261,7 +262,7 @@ def _add_once(site: Site, sign: int) -> Step:
     return step
 
 
-def _add_apart(site: Site, sign: int) -> Step:
+def _add_apart(site: Site, sign: int) -> Lowered:
     """Lower an addition whose operands are rounded one by one; an accumulator may be one."""
     a, b, out = site.operand(0), site.operand(1), site.result()
     rule = site.rule
@@ -287,7 +288,7 @@ def _add_apart(site: Site, sign: int) -> Step:
         add_apart(left, right, zeros[0], zeros[1], sign, scalings[0], scalings[1], scaling, made)
         return (made.reshape(out.shape),)
 
-    return step
+    return Lowered(step, {"requantize_a": scalings[0], "requantize_b": scalings[1]})
 
 
 def _common_zero(site: Site, value: Value) -> Any:
@@ -297,7 +298,7 @@ def _common_zero(site: Site, value: Value) -> Any:
     return np.int64(value.quant.zero_point[0])
 
 
-def lower_mul(site: Site) -> Step:
+def lower_mul(site: Site) -> Step | Lowered:
     """Lower MUL of two codes. Source: tensorflow/lite/kernels/mul.cc."""
     if site.rule.method is Method.DEQUANTIZED:
         return lower_binary_reals(site)
@@ -319,7 +320,7 @@ def lower_mul(site: Site) -> Step:
         multiply(left, right, a_zero, b_zero, scaling, made)
         return (made.reshape(out.shape),)
 
-    return step
+    return Lowered(step, {"requantize": scaling})
 
 
 _CLAMPS = {
@@ -329,7 +330,7 @@ _CLAMPS = {
 }
 
 
-def lower_rescale(site: Site) -> Step:
+def lower_rescale(site: Site) -> Step | Lowered:
     """Lower integer QUANTIZE and stand-alone clamps: one ratio, one rounding, one clamp."""
     x, out = site.operand(0), site.result()
     if x.is_float:
@@ -353,7 +354,7 @@ def lower_rescale(site: Site) -> Step:
         rescale(arrays[0].reshape(made.shape), x_zero, scaling, made)
         return (made.reshape(out.shape),)
 
-    return step
+    return Lowered(step, {"requantize": scaling})
 
 
 def _code_scaling(
@@ -414,7 +415,7 @@ def lower_dequantize(site: Site) -> Step:
     return step
 
 
-def lower_leaky_relu(site: Site) -> Step:
+def lower_leaky_relu(site: Site) -> Lowered:
     """Lower LEAKY_RELU. Source: numerics.md, section 2.1."""
     attrs = site.node.attrs
     assert isinstance(attrs, LeakyReluAttrs)
@@ -438,7 +439,7 @@ def lower_leaky_relu(site: Site) -> Step:
         leaky_relu(arrays[0].reshape(-1), x_zero, above, below, made)
         return (made.reshape(out.shape),)
 
-    return step
+    return Lowered(step, {"requantize_above": above, "requantize_below": below})
 
 
 def _logistic(x: float) -> float:
@@ -489,7 +490,7 @@ _FUNCTIONS: Mapping[Op, Callable[[float], float]] = MappingProxyType(
 )
 
 
-def lower_table(site: Site) -> Step:
+def lower_table(site: Site) -> Step | Lowered:
     """Lower a function of one code to a table, of all codes where they have at most 8 bits.
 
     Entry v is clamp(round(f(s_in * (v - z_in)) * (1 / s_out)) + z_out), ties away from zero, the
@@ -509,7 +510,7 @@ def lower_table(site: Site) -> Step:
     return lower_codes_table(site, _table(site))
 
 
-def _lower_unary_reals(site: Site) -> Step:
+def _lower_unary_reals(site: Site) -> Lowered:
     """Lower a function of one operand between dequantized and quantized reals to a table."""
     reals = all_reals(site, site.operand(0))
     return lower_codes_table(site, requantized(site, _function_of(site)(reals)))

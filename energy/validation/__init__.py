@@ -3,13 +3,15 @@
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from . import mlperf_tiny
+from . import mlperf_tiny, vela
 from .row import Comparison, Row, Target, Verdict, judged
 
 __all__ = ["COMPARISONS", "TARGETS", "Comparison", "Row", "Target", "Verdict", "judged"]
 
 COMPARISONS: Mapping[str, Comparison] = MappingProxyType(
     {
+        "vela_cycles": vela.cycles,
+        "vela_weights": vela.encoded,
         "second_voltage": mlperf_tiny.second_voltage,
         "supply_voltage": mlperf_tiny.supply_voltage,
         "mlperf_tiny_rate_given": mlperf_tiny.rate_given,
@@ -17,10 +19,4 @@ COMPARISONS: Mapping[str, Comparison] = MappingProxyType(
         "mlperf_tiny_by_macs": mlperf_tiny.by_macs,
     }
 )
-_TINY = "each task within 25 % on 5 chips or more, order right on 4"
-_UNSEEN = "only ad is fully connected: its cost cannot be seen from the other tasks"
-TARGETS: tuple[Target, ...] = (
-    Target(mlperf_tiny.SECOND_VOLTAGE, "each within 2.5 %, task left out", worst=0.025),
-    Target(mlperf_tiny.RATE_GIVEN, _TINY, worst=0.25, groups=5, ranked=4),
-    Target(mlperf_tiny.WORKLOAD_ALONE, f"{_TINY} ({_UNSEEN})", worst=0.25, groups=5, ranked=4),
-)
+TARGETS: tuple[Target, ...] = (*vela.TARGETS, *mlperf_tiny.TARGETS)

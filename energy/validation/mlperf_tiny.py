@@ -15,7 +15,7 @@ from hwsim.energy.mcu_fit import Prior, Vector, fit_costs, macs_by_kind
 from hwsim.energy.mcu_rates import RATES
 from hwsim.workload import Layer, Work
 
-from .row import Row
+from .row import Row, Target
 
 DISTRUSTED = {("1.1", "STMicroelectronics", "NUCLEO_L4R5ZI", "ic")}
 """Its power is 35 mW where the other three tasks of the same system draw 43 to 47."""
@@ -26,6 +26,14 @@ SUPPLY = "Energy at another supply voltage"
 RATE_GIVEN = "MLPerf Tiny energy, rate given"
 WORKLOAD_ALONE = "MLPerf Tiny energy, workload alone"
 BY_MACS = "MLPerf Tiny energy, baseline by MACs"
+
+_TINY = "each task within 25 % on 5 chips or more, order right on 4"
+_UNSEEN = "only ad is fully connected: its cost cannot be seen from the other tasks"
+TARGETS = (
+    Target(SECOND_VOLTAGE, "each within 2.5 %, task left out", worst=0.025),
+    Target(RATE_GIVEN, _TINY, worst=0.25, groups=5, ranked=4),
+    Target(WORKLOAD_ALONE, f"{_TINY} ({_UNSEEN})", worst=0.25, groups=5, ranked=4),
+)
 
 _WORK = {
     "CONV_2D": Work.CONV,

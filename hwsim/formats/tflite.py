@@ -35,7 +35,7 @@ from hwsim.shapes import MAX_AXES, MAX_ELEMENTS
 
 IDENTIFIER = b"TFL3"
 _VERSION = 3
-_READERS = {**READERS, **RECURRENT_READERS}
+ALL_READERS = {**READERS, **RECURRENT_READERS}
 
 _TYPES: Mapping[str, DType] = {
     "FLOAT32": FLOAT32,
@@ -268,10 +268,10 @@ def _read_operators(
         code, custom = codes[opcode]
         known = 0 <= code < len(BUILTIN_NAMES)
         name = BUILTIN_NAMES[code] if known else f"builtin {code}"
-        if name not in _READERS:
+        if name not in ALL_READERS:
             kind = f"CUSTOM ({shown(custom)})" if name == "CUSTOM" else name
             raise UnsupportedOperatorError(
-                f"{buffer.name}: operator {index} must be one of {', '.join(sorted(_READERS))}, "
+                f"{buffer.name}: operator {index} must be one of {', '.join(sorted(ALL_READERS))}, "
                 f"not {kind}"
             )
         operators.append(
@@ -298,7 +298,7 @@ def _pick(
 def _translate(buffer: Buffer, operator: Operator) -> tuple[list[Node], list[Value]]:
     place = f"{buffer.name}: operator {operator.index} ({operator.kind})"
     try:
-        return _READERS[operator.kind](operator)
+        return ALL_READERS[operator.kind](operator)
     except HwsimError as error:
         if str(error).startswith(buffer.name):
             raise
