@@ -1,9 +1,11 @@
 """Fit what a chip's published runs say about it: at most three coefficients, never more.
 
-The three are a cost per MAC of three kinds of operators (convolution; depthwise or narrow
-convolution; fully connected). Four networks cannot tell three costs apart when one is left out:
-keyword spotting and visual wake words mix convolutions alike, and only anomaly detection is fully
-connected. So the logarithms of the costs have a normal prior, the population of other chips.
+Power is a mean and an exponent: nearly constant on a processor, rising with the MACs per second
+on a wide engine. Cost from the layers alone is a cost per MAC of three kinds of operators
+(convolution; depthwise or narrow convolution; fully connected). Four networks cannot tell three
+costs apart when one is left out: keyword spotting and visual wake words mix convolutions alike,
+and only anomaly detection is fully connected. So the logarithms of the costs have a normal prior,
+the population of other chips.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,6 +24,43 @@ _KIND = {
 _STEPS = 100
 
 Vector = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class PowerLaw:
+    """Power of a chip while it computes: `watts * (rate / at_rate) ** exponent`.
+
+    Args:
+        watts: Geometric mean of the fitted powers.
+        at_rate: Geometric mean of their MACs per second.
+        exponent: 0 where power is constant.
+    """
+
+    watts: float
+    at_rate: float
+    exponent: float
+
+    def at(self, rate: float) -> float:
+        """Return the power in W at a number of MACs per second."""
+        return float(self.watts * (rate / self.at_rate) ** self.exponent)
+
+
+def fit_power(
+    watts: Sequence[float], rates: Sequence[float], noise: float = 0.1, spread: float = 0.15
+) -> PowerLaw:
+    """Return the power law of a chip's runs.
+
+    Args:
+        watts: By run.
+        rates: By run, MACs per second.
+        noise: Standard deviation of the logarithm of a power.
+        spread: That of the exponent around 0, before any run is seen: a few close rates tell
+            nothing about it.
+    """
+    power, rate = np.log(np.asarray(watts)), np.log(np.asarray(rates))
+    apart = rate - rate.mean()
+    exponent = apart @ (power - power.mean()) / (apart @ apart + (noise / spread) ** 2)
+    return PowerLaw(float(np.exp(power.mean())), float(np.exp(rate.mean())), float(exponent))
 
 
 def macs_by_kind(layers: Sequence[Layer]) -> Vector:

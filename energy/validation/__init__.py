@@ -15,6 +15,7 @@ COMPARISONS: Mapping[str, Comparison] = MappingProxyType(
         "second_voltage": mlperf_tiny.second_voltage,
         "supply_voltage": mlperf_tiny.supply_voltage,
         "mlperf_tiny_rate_given": mlperf_tiny.rate_given,
+        "mlperf_tiny_constant_power": mlperf_tiny.constant_power,
         "mlperf_tiny_workload": mlperf_tiny.workload_alone,
         "mlperf_tiny_by_macs": mlperf_tiny.by_macs,
     }

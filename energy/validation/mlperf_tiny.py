@@ -11,7 +11,7 @@ from math import exp, log
 from pathlib import Path
 
 from hwsim.energy.dvfs import Measured, energy_at, energy_at_supply, leakage_amperes
-from hwsim.energy.mcu_fit import Prior, Vector, fit_costs, macs_by_kind
+from hwsim.energy.mcu_fit import Prior, Vector, fit_costs, fit_power, macs_by_kind
 from hwsim.energy.mcu_rates import RATES
 from hwsim.workload import Layer, Work
 
@@ -24,6 +24,7 @@ SECOND_VOLTAGE = "Energy at the second voltage"
 SECOND_VOLTAGE_CV2 = "Energy at the second voltage, by C V^2"
 SUPPLY = "Energy at another supply voltage"
 RATE_GIVEN = "MLPerf Tiny energy, rate given"
+CONSTANT_POWER = "MLPerf Tiny energy, baseline P t"
 WORKLOAD_ALONE = "MLPerf Tiny energy, workload alone"
 BY_MACS = "MLPerf Tiny energy, baseline by MACs"
 
@@ -192,17 +193,34 @@ def _second_voltage(low: System, high: System) -> Iterator[Row]:
 
 
 def rate_given(data: Path) -> Iterator[Row]:
-    """Yield E = P t: t the published time of the task, P the mean power of the other tasks.
+    """Yield E = P t: t the published time of the task, P from the other tasks of the system.
 
-    One coefficient per system. It says how constant the power of a chip is, not how long a
-    network takes.
+    Two coefficients per system: mean power, and how it rises with MACs per second. This says how
+    well power is known, not how long a network takes.
     """
+    macs = workloads(data)
+    if macs is None:
+        return
+
+    def predict(system: System, left_out: str, others: list[str]) -> float | None:
+        if any(t not in macs for t in (left_out, *others)):
+            return None
+        rate = {t: float(macs[t].sum()) / system.tasks[t].seconds for t in (left_out, *others)}
+        watts = [system.tasks[t].joules / system.tasks[t].seconds for t in others]
+        law = fit_power(watts, [rate[t] for t in others])
+        return law.at(rate[left_out]) * system.tasks[left_out].seconds
+
+    yield from _leave_one_out(data, RATE_GIVEN, predict)
+
+
+def constant_power(data: Path) -> Iterator[Row]:
+    """Yield the baseline: E = P t with the mean power of the other tasks."""
 
     def predict(system: System, left_out: str, others: list[str]) -> float:
         powers = [system.tasks[t].joules / system.tasks[t].seconds for t in others]
         return system.tasks[left_out].seconds * exp(_mean([log(power) for power in powers]))
 
-    yield from _leave_one_out(data, RATE_GIVEN, predict)
+    yield from _leave_one_out(data, CONSTANT_POWER, predict)
 
 
 def workload_alone(data: Path) -> Iterator[Row]:
