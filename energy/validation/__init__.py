@@ -3,15 +3,18 @@
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from . import mlperf_tiny, vela
+from . import eyeriss, mlperf_tiny, scalesim, tpu, vela
 from .row import Comparison, Row, Target, Verdict, judged
 
 __all__ = ["COMPARISONS", "TARGETS", "Comparison", "Row", "Target", "Verdict", "judged"]
 
 COMPARISONS: Mapping[str, Comparison] = MappingProxyType(
     {
+        "scalesim": scalesim.rows,
         "vela_cycles": vela.cycles,
         "vela_weights": vela.encoded,
+        "eyeriss": eyeriss.rows,
+        "tpu_v1": tpu.rows,
         "second_voltage": mlperf_tiny.second_voltage,
         "supply_voltage": mlperf_tiny.supply_voltage,
         "mlperf_tiny_rate_given": mlperf_tiny.rate_given,
@@ -20,4 +23,10 @@ COMPARISONS: Mapping[str, Comparison] = MappingProxyType(
         "mlperf_tiny_by_macs": mlperf_tiny.by_macs,
     }
 )
-TARGETS: tuple[Target, ...] = (*vela.TARGETS, *mlperf_tiny.TARGETS)
+TARGETS: tuple[Target, ...] = (
+    *scalesim.TARGETS,
+    *vela.TARGETS,
+    *eyeriss.TARGETS,
+    *tpu.TARGETS,
+    *mlperf_tiny.TARGETS,
+)

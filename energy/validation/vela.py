@@ -107,9 +107,7 @@ def _platform(accelerator: str) -> NpuPlatform | None:
     return platform if isinstance(platform, NpuPlatform) else None
 
 
-def _with_stated_size(
-    row: dict[str, str], platform: NpuPlatform, network: _Network
-) -> list[Layer]:
+def _with_stated_size(row: dict[str, str], platform: NpuPlatform, network: _Network) -> list[Layer]:
     """Return a network's layers, their encoded sizes scaled to the stated total."""
     units = with_encoded_weights(network.units, platform, network.codes)
     layers = [layer for unit in units for layer in unit.layers]

@@ -17,6 +17,7 @@ SHIPPED = (
     "ethos_u55_256",
     "ethos_u55_32",
     "ethos_u55_64",
+    "eyeriss",
     "gap9",
     "horowitz_ratio",
     "ndp120",
@@ -24,6 +25,7 @@ SHIPPED = (
     "pynq_z2",
     "stm32l4r5",
     "stm32l4r5_tflm",
+    "tpu_v1",
 )
 
 
