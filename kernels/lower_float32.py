@@ -35,7 +35,8 @@ MAX_RATIO = float(1 << 40)
 _EXP_RESERVE = 5.0  # natural exponents kept free below float32's largest number
 
 
-def _flat(array: Array, shape: tuple[int, ...]) -> Array:
+def flat(array: Array, shape: tuple[int, ...]) -> Array:
+    """Return an operand broadcast to a shape, as one contiguous row."""
     return np.ascontiguousarray(np.broadcast_to(array, shape)).reshape(-1)
 
 
@@ -66,7 +67,7 @@ def lower_add_ratios(site: Site) -> Step:
 
     def step(arrays: Sequence[Array]) -> tuple[Array, ...]:
         made = np.empty(out.elements, out.dtype.storage)
-        left, right = _flat(arrays[0], out.shape), _flat(arrays[1], out.shape)
+        left, right = flat(arrays[0], out.shape), flat(arrays[1], out.shape)
         add_ratios(left, right, a_ratio, b_ratio, offset, qmin, qmax, made)
         return (made.reshape(out.shape),)
 
@@ -83,7 +84,7 @@ def lower_mul_ratio(site: Site) -> Step:
 
     def step(arrays: Sequence[Array]) -> tuple[Array, ...]:
         made = np.empty(out.elements, out.dtype.storage)
-        left, right = _flat(arrays[0], out.shape), _flat(arrays[1], out.shape)
+        left, right = flat(arrays[0], out.shape), flat(arrays[1], out.shape)
         multiply_ratio(left, right, a_zero, b_zero, ratio, offset, qmin, qmax, made)
         return (made.reshape(out.shape),)
 

@@ -33,6 +33,7 @@ from .elementwise import (
 from .hard_swish import HardSwish
 from .lower_float32 import (
     all_reals,
+    flat,
     lower_add_ratios,
     lower_binary_reals,
     lower_codes_table,
@@ -60,10 +61,6 @@ from .sigmoid import Sigmoid
 
 _RSQRT_FRACTION_BITS = 20
 _BEYOND_CODES = float(1 << 31)
-
-
-def _flat(array: Array, shape: tuple[int, ...]) -> Array:
-    return np.ascontiguousarray(np.broadcast_to(array, shape)).reshape(-1)
 
 
 def lower_add(site: Site) -> Step | Lowered:
@@ -112,7 +109,7 @@ def _add_shifted(site: Site, sign: int) -> Lowered:
 
     def step(arrays: Sequence[Array]) -> tuple[Array, ...]:
         made = np.empty(out.elements, out.dtype.storage)
-        left, right = _flat(arrays[0], out.shape), _flat(arrays[1], out.shape)
+        left, right = flat(arrays[0], out.shape), flat(arrays[1], out.shape)
         add_shifted(left, right, a_zero, b_zero, shift, sign, a_scaling, b_scaling, scaling, made)
         return (made.reshape(out.shape),)
 
@@ -181,7 +178,7 @@ def lower_squared_difference(site: Site) -> Step:
 
     def step(arrays: Sequence[Array]) -> tuple[Array, ...]:
         made = np.empty(out.elements, out.dtype.storage)
-        left, right = _flat(arrays[0], out.shape), _flat(arrays[1], out.shape)
+        left, right = flat(arrays[0], out.shape), flat(arrays[1], out.shape)
         square_difference(left, right, a_zero, b_zero, shift, a_scaling, b_scaling, scaling, made)
         return (made.reshape(out.shape),)
 
@@ -254,7 +251,7 @@ def _add_once(site: Site, sign: int) -> Step:
     def step(arrays: Sequence[Array]) -> tuple[Array, ...]:
         made = np.empty(out.elements, out.dtype.storage)
         add_once(
-            _flat(arrays[0], out.shape), _flat(arrays[1], out.shape), a_zero, b_zero,
+            flat(arrays[0], out.shape), flat(arrays[1], out.shape), a_zero, b_zero,
             left, sign * right, right_shift, zero_point, qmin, qmax, made,
         )  # fmt: skip
         return (made.reshape(out.shape),)
@@ -284,7 +281,7 @@ def _add_apart(site: Site, sign: int) -> Lowered:
 
     def step(arrays: Sequence[Array]) -> tuple[Array, ...]:
         made = np.empty((out.elements // channels, channels), out.dtype.storage)
-        left, right = (_flat(array, out.shape).reshape(made.shape) for array in arrays)
+        left, right = (flat(array, out.shape).reshape(made.shape) for array in arrays)
         add_apart(left, right, zeros[0], zeros[1], sign, scalings[0], scalings[1], scaling, made)
         return (made.reshape(out.shape),)
 
@@ -316,7 +313,7 @@ def lower_mul(site: Site) -> Step | Lowered:
 
     def step(arrays: Sequence[Array]) -> tuple[Array, ...]:
         made = np.empty(out.elements, out.dtype.storage)
-        left, right = _flat(arrays[0], out.shape), _flat(arrays[1], out.shape)
+        left, right = flat(arrays[0], out.shape), flat(arrays[1], out.shape)
         multiply(left, right, a_zero, b_zero, scaling, made)
         return (made.reshape(out.shape),)
 

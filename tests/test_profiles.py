@@ -192,6 +192,14 @@ WRONG = [
     ("table = [1, 2]", "table must be absent under method requantize, not given"),
     ("tie = 3", r"rule\[0\].tie must be a key that the schema knows, not 'tie'"),
     ("doubling = 1", r"rule\[0\].doubling must be true or false, not 1"),
+    (
+        'ties = "up"\n[[rule]]\noperators = ["conv_2d"]\nties = "away"',
+        r"rule\[1\], operator conv_2d: ties must be given by one rule at 8 bits, not by rule\[0\]",
+    ),
+    (
+        'ties = "up"\n[[rule]]\noperators = ["conv_2d"]\nshift = "floor"',
+        r"shift must be given by one rule at 8 bits, not by rule\[0\] too",
+    ),
     ('[[rule]]\noperators = ["conv_3d"]', "operator must be one of .*, not 'conv_3d'"),
     ('[[rule]]\noperators = ["layer_norm"]', "arithmetic must be given where no built-in rule"),
     ('[[rule]]\noperators = ["gelu"]\ntable = [1, 2, 3]', "table must hold 2, 4, 8 ... 256 codes"),

@@ -49,6 +49,7 @@ _INPUT_ROUNDINGS = MappingProxyType(
     {"half_away": Rounding.HALF_AWAY, "half_even": Rounding.HALF_EVEN}
 )
 
+_ROUNDING = MappingProxyType(dict.fromkeys(("arithmetic", "shift", "ties", "doubling"), "rounding"))
 # Fields of a row by the field of a rule that they give: as they are, or a member by its value.
 _SAME = (
     "multiplier_bits", "accumulator_bits", "segments", "equal_segments", "fraction_bits",
@@ -70,6 +71,7 @@ class Row(Table):
 
     A row that gives a rounding or a method is for every node. Any other keeps the cases that its
     base tells apart (by the bias's width, by a condition on the node) and changes each of them.
+    Several rows may name an operator, as long as each gives other fields.
 
     Args:
         operators: Canonical names, as "conv_2d".
@@ -168,12 +170,14 @@ def read_profile(path: Path, built_in: Mapping[str, NumericProfile]) -> NumericP
             )
         base = built_in[content.based_on]
     rules = dict(base.rules) if base else {}
+    said: dict[tuple[Op, int, str], int] = {}
     for index, row in enumerate(content.rule):
         for name in row.operators:
             place = f"{path.name}: rule[{index}], operator {name}"
             try:
                 op = _member(Op, name, "operator")
                 for width in row.widths:
+                    _once(row, op, width, index, said)
                     rules[op, width] = _rule(row, rules.get((op, width)))
             except HwsimError as error:
                 raise GraphError(f"{place}: {error}") from error
@@ -181,6 +185,16 @@ def read_profile(path: Path, built_in: Mapping[str, NumericProfile]) -> NumericP
     if content.input_rounding is not None:
         rounding = _INPUT_ROUNDINGS[content.input_rounding]
     return NumericProfile(content.name, content.reproduces, rules, rounding, path.name)
+
+
+def _once(row: Row, op: Op, width: int, index: int, said: dict[tuple[Op, int, str], int]) -> None:
+    """Refuse a field that an earlier row gave; those of one rounding are one field."""
+    for field in sorted(row.model_fields_set - {"operators", "widths"}):
+        earlier = said.setdefault((op, width, _ROUNDING.get(field, field)), index)
+        if earlier != index:
+            raise GraphError(
+                f"{field} must be given by one rule at {width} bits, not by rule[{earlier}] too"
+            )
 
 
 def _member(kind: type[E], text: str, field: str) -> E:
