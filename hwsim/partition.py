@@ -293,8 +293,19 @@ def _layer(graph: Graph, node: Node, order: int) -> Layer:
         order=order,
         linear_in=_is_linear(graph, node.inputs[0]),
         linear_out=_is_linear(graph, node.outputs[0]),
-        is_maximum=node.op is Op.MAX_POOL_2D,
+        operator=node.op.name,
+        rides=_rides(graph, node),
     )
+
+
+def _rides(graph: Graph, node: Node) -> bool:
+    """Return whether a table is all that follows the layer that makes its input."""
+    maker = graph.producer.get(node.inputs[0])
+    if OPS[node.op].work is not Work.TABLE or maker is None:
+        return False
+    alone = len(graph.consumers[node.inputs[0]]) == 1
+    alone = alone and node.inputs[0] not in graph.output_names
+    return alone and OPS[maker.op].work not in (Work.MOVE, Work.TABLE, Work.SOFTMAX)
 
 
 def _is_linear(graph: Graph, name: str) -> bool:

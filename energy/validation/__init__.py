@@ -9,6 +9,10 @@ from .row import Comparison, Row, Target, Verdict, judged
 __all__ = ["COMPARISONS", "TARGETS", "Comparison", "Row", "Target", "Verdict", "judged"]
 
 COMPARISONS: Mapping[str, Comparison] = MappingProxyType(
-    {"vela_cycles": vela.cycles, "vela_weights": vela.encoded}
+    {
+        "vela_cycles": vela.cycles,
+        "vela_units": vela.additive_cycles,
+        "vela_weights": vela.encoded,
+    }
 )
 TARGETS: tuple[Target, ...] = (*vela.TARGETS,)
