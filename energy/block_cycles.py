@@ -140,8 +140,7 @@ def _array_cycles(engine: Engine, work: Pass, block: Block) -> int:
 def _sub_kernels(kernel: tuple[int, int]) -> list[int]:
     """Return the taps of each piece of at most 8 x 8 of a kernel."""
     rows, columns = (
-        [min(_SUB_KERNEL, size - start) for start in range(0, size, _SUB_KERNEL)]
-        for size in kernel
+        [min(_SUB_KERNEL, size - start) for start in range(0, size, _SUB_KERNEL)] for size in kernel
     )
     return [high * wide for high in rows for wide in columns]
 

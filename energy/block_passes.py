@@ -130,9 +130,7 @@ def _matmul(layer: Layer) -> list[Pass]:
         Stage.ELEMENTWISE, (1, layer.m, layer.k), (1, layer.m, layer.k),
         output=Output.MULTIPLY, ofm_bits=32, operands=2, linear_out=True,
     )  # fmt: skip
-    total = Pass(
-        Stage.REDUCE, (1, layer.m, layer.k), (1, layer.m, 1), ifm_bits=32, linear_in=True
-    )
+    total = Pass(Stage.REDUCE, (1, layer.m, layer.k), (1, layer.m, 1), ifm_bits=32, linear_in=True)
     return [product, total] * (layer.n * layer.groups)
 
 

@@ -115,9 +115,7 @@ def _candidates(engine: Engine, work: Pass) -> list[NDArray[np.int64]]:
     return [by_depth[1], by_depth[2], by_depth[0]]
 
 
-def _input_side(
-    sizes: NDArray[np.int64], work: Pass, axis: int, micro: int
-) -> NDArray[np.int64]:
+def _input_side(sizes: NDArray[np.int64], work: Pass, axis: int, micro: int) -> NDArray[np.int64]:
     """Return the input rows (or columns) that so many output rows read."""
     taps = min(work.kernel[axis], _SUB_KERNEL)
     return -(-((sizes - 1) * work.stride[axis] + taps) // micro) * micro

@@ -275,7 +275,7 @@ def _layer(graph: Graph, node: Node, order: int) -> Layer:
     elif isinstance(node.attrs, PoolAttrs):
         kernel = node.attrs.kernel
     has_bias = node.op in _WEIGHTED and len(node.inputs) > 2 and node.inputs[2]
-    windowed = isinstance(node.attrs, ConvAttrs | PoolAttrs)
+    stride = node.attrs.stride if isinstance(node.attrs, ConvAttrs | PoolAttrs) else (1, 1)
     return Layer(
         node=node.name,
         work=OPS[node.op].work,
@@ -289,7 +289,7 @@ def _layer(graph: Graph, node: Node, order: int) -> Layer:
         weight_elements=weights,
         bias_elements=graph.values[node.inputs[2]].elements if has_bias else 0,
         in_shape=graph.values[node.inputs[0]].shape,
-        stride=node.attrs.stride if windowed else (1, 1),
+        stride=stride,
         order=order,
         linear_in=_is_linear(graph, node.inputs[0]),
         linear_out=_is_linear(graph, node.outputs[0]),

@@ -18,17 +18,16 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from hwsim.energy.block_engine import engine_of
+from hwsim.energy.block_schedule import schedule
+from hwsim.energy.encoded_weights import weight_codes, with_encoded_weights
+from hwsim.energy.npu import rows
 from hwsim.formats.tflite import read_tflite
-from hwsim.graph import Graph
 from hwsim.partition import workload
 from hwsim.platform import NpuPlatform, parse_platform
 from hwsim.tables import Option
 from hwsim.workload import Layer, Tensor, Unit, Work
 
-from ..block_engine import engine_of
-from ..block_schedule import schedule
-from ..encoded_weights import with_encoded_weights
-from ..npu import rows
 from .row import Row, Target
 
 CYCLES = "Vela 5.2.0 cycles, default core"
@@ -56,7 +55,7 @@ class _Network:
     """A network and, where its file is there, the codes of its weights by node."""
 
     units: tuple[Unit, ...]
-    codes: dict[str, NDArray[np.generic]]
+    codes: dict[str, NDArray[np.int64]]
 
 
 def cycles(data: Path) -> Iterator[Row]:
@@ -119,9 +118,7 @@ def _platform(accelerator: str) -> NpuPlatform | None:
     return platform if isinstance(platform, NpuPlatform) else None
 
 
-def _with_stated_size(
-    row: dict[str, str], platform: NpuPlatform, network: _Network
-) -> list[Layer]:
+def _with_stated_size(row: dict[str, str], platform: NpuPlatform, network: _Network) -> list[Layer]:
     """Return a network's layers, their encoded sizes scaled to the stated total."""
     units = with_encoded_weights(network.units, platform, network.codes)
     layers = [layer for unit in units for layer in unit.layers]
@@ -147,19 +144,9 @@ def _network(data: Path, task: str, file: str) -> _Network | None:
         found = sorted(folder.rglob(file)) if folder.is_dir() else []
         if found:
             graph = read_tflite(found[0].read_bytes(), found[0])
-            return _Network(workload(graph), _weight_codes(graph))
+            return _Network(workload(graph), weight_codes(graph))
     layers = _listed_layers(data, task)
     return _Network(tuple(_unit(layer) for layer in layers), {}) if layers else None
-
-
-def _weight_codes(graph: Graph) -> dict[str, NDArray[np.generic]]:
-    """Return the codes of every layer's weights; symmetric, as Vela demands."""
-    codes = {}
-    for node in graph.nodes:
-        weights = graph.values[node.inputs[1]] if len(node.inputs) > 2 else None
-        if weights is not None and weights.data is not None and weights.data.ndim > 1:
-            codes[node.name] = weights.data
-    return codes
 
 
 def _unit(layer: Layer) -> Unit:

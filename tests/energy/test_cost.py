@@ -5,7 +5,7 @@ from hwsim.errors import BudgetError, InputError, PlatformError
 from hwsim.platforms import load_platform, names
 from hwsim.tables import Option
 from hwsim.workload import Layer, Tensor, Unit, Work
-from tests.energy.reference import hawq, mlperf_tiny, read_csv, read_json
+from tests.energy.reference import hawq, read_json
 
 W8A8 = Option(8, 8)
 
