@@ -96,13 +96,14 @@ def _cases(data: Path) -> Iterator[tuple[dict[str, str], NpuPlatform, _Network]]
         return
     with path.open(encoding="utf-8", newline="") as file:
         cases = list(csv.DictReader(file))
+    given = os.environ.get("HWSIM_MODELS")
     for row in cases:
         if row["compiler_core"] != "default":
             continue
         if (row["system_config"], row["memory_mode"]) != _SYSTEM:
             continue
         platform = _platform(row["accelerator"])
-        network = _network(data, row["network"], row["model_file"])
+        network = _network(data, given, row["network"], row["model_file"])
         if platform is not None and network is not None:
             yield row, platform, network
 
@@ -136,9 +137,15 @@ def _with_stated_size(row: dict[str, str], platform: NpuPlatform, network: _Netw
 
 
 @lru_cache(maxsize=16)
-def _network(data: Path, task: str, file: str) -> _Network | None:
-    """Return a network from its model file, else from the list of its layers."""
-    given = os.environ.get("HWSIM_MODELS")
+def _network(data: Path, given: str | None, task: str, file: str) -> _Network | None:
+    """Return a network from its model file, else from the list of its layers.
+
+    Args:
+        data: The folder of reference data.
+        given: The folder of models; the one beside the data, or beside the project, if None.
+        task: The network's name in the list of layers.
+        file: The model's file name, in any folder below.
+    """
     folders = [Path(given)] if given else [data.parents[1] / "models", Path("../shared/models")]
     for folder in folders:
         found = sorted(folder.rglob(file)) if folder.is_dir() else []
