@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from hwsim.platform import MemoryLevel, NpuPlatform
+from hwsim.errors import PlatformError
+from hwsim.platform import MemoryLevel, NpuArray, NpuPlatform
 
 from .block_pass import Output
 from .traffic import keeps_weights
@@ -68,8 +69,15 @@ def engine_of(platform: NpuPlatform, network_bits: int) -> Engine:
     Args:
         platform: The description.
         network_bits: Stored weights of the whole network: an inner level may keep them.
+
+    Raises:
+        PlatformError: If its array is no block engine.
     """
     array = platform.array
+    if not isinstance(array, NpuArray):
+        raise PlatformError(
+            f"{platform.name}: array must be a block engine, not {array.dataflow!r}"
+        )
     clock = platform.clock.si
     inner = next(level for level in platform.memory if "activations" in level.holds)
     homes = [level for level in platform.memory if "weights" in level.holds]

@@ -10,10 +10,11 @@ whose rows add up.
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from hwsim.platform import NpuPlatform
+from hwsim.platform import NpuArray, NpuPlatform
 from hwsim.tables import Option, UnitCost
 from hwsim.workload import Layer, Unit
 
+from . import arrays
 from .block_cycles import access_of, pass_cycles
 from .block_engine import Engine, engine_of
 from .block_pass import Pass
@@ -58,6 +59,8 @@ def rows(
         PlatformError: If the engine's buffer holds not even the smallest block of a pass, or the
             activations fit nowhere.
     """
+    if not isinstance(platform.array, NpuArray):
+        return arrays.rows(platform, platform.array, unit, options, network_bits)
     engine = engine_of(platform, network_bits)
     work = [found for layer in unit.layers for found in _work(engine, layer)]
     fastest = max(row.macs_per_cycle.value for row in platform.precision)

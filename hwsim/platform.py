@@ -6,10 +6,19 @@ are names of what a chip supports, not measurements; the row that holds them has
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import BaseModel, Field, Tag, TypeAdapter, ValidationError, model_validator
 
 from hwsim.description import Table, broken_rule, first_sentence
 from hwsim.errors import PlatformError
+from hwsim.platform_array import (
+    ARRAY_KIND,
+    ARRAY_KINDS,
+    BLOCK,
+    ROW_STATIONARY,
+    SYSTOLIC,
+    RowStationaryArray,
+    SystolicArray,
+)
 from hwsim.quantity import (
     Bandwidth,
     Banks,
@@ -212,11 +221,22 @@ class NpuArray(Table):
     wide_unary_cycles: CyclesPerElement
 
 
+_ComputeArray = Annotated[
+    Annotated[NpuArray, Tag(BLOCK)]
+    | Annotated[SystolicArray, Tag(SYSTOLIC)]
+    | Annotated[RowStationaryArray, Tag(ROW_STATIONARY)],
+    ARRAY_KIND,
+]
+
+
 class NpuPlatform(_Clocked):
-    """An NPU whose array runs 8-bit blocks; narrower weights are stored and streamed narrower."""
+    """An NPU. Its array is a block engine unless it states a dataflow.
+
+    A pair of widths below the array's runs at the array's rate; it is stored and moved narrower.
+    """
 
     kind: Literal["npu"]
-    array: NpuArray
+    array: _ComputeArray
 
 
 class GpuCores(Table):
@@ -322,7 +342,7 @@ def parse_platform(table: dict[str, Any], file: str) -> Platform:
     try:
         return _ADAPTER.validate_python(table)
     except ValidationError as error:
-        raise PlatformError(f"{file}: {first_sentence(error, _KINDS)}") from error
+        raise PlatformError(f"{file}: {first_sentence(error, _KINDS, ARRAY_KINDS)}") from error
 
 
 def json_schema() -> dict[str, Any]:

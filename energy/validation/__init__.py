@@ -3,16 +3,24 @@
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from . import vela
+from . import eyeriss, scalesim, tpu, vela
 from .row import Comparison, Row, Target, Verdict, judged
 
 __all__ = ["COMPARISONS", "TARGETS", "Comparison", "Row", "Target", "Verdict", "judged"]
 
 COMPARISONS: Mapping[str, Comparison] = MappingProxyType(
     {
+        "scalesim": scalesim.rows,
         "vela_cycles": vela.cycles,
         "vela_units": vela.additive_cycles,
         "vela_weights": vela.encoded,
+        "eyeriss": eyeriss.rows,
+        "tpu_v1": tpu.rows,
     }
 )
-TARGETS: tuple[Target, ...] = (*vela.TARGETS,)
+TARGETS: tuple[Target, ...] = (
+    *scalesim.TARGETS,
+    *vela.TARGETS,
+    *eyeriss.TARGETS,
+    *tpu.TARGETS,
+)

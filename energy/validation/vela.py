@@ -8,7 +8,6 @@ mlperf_tiny_layers.csv and every layer is compressed alike.
 
 import csv
 import os
-import tomllib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -24,11 +23,12 @@ from hwsim.energy.encoded_weights import weight_codes, with_encoded_weights
 from hwsim.energy.npu import rows
 from hwsim.formats.tflite import read_tflite
 from hwsim.partition import workload
-from hwsim.platform import NpuPlatform, parse_platform
+from hwsim.platform import NpuPlatform
 from hwsim.tables import Option
 from hwsim.workload import Layer, Tensor, Unit, Work
 
 from .row import Row, Target
+from .shipped import shipped_npu
 
 CYCLES = "Vela 5.2.0 cycles, default core"
 UNITS = "Vela 5.2.0 cycles, table of units"
@@ -111,12 +111,9 @@ def _cases(data: Path) -> Iterator[tuple[dict[str, str], NpuPlatform, _Network]]
 @lru_cache(maxsize=8)
 def _platform(accelerator: str) -> NpuPlatform | None:
     """Return the shipped platform of an accelerator, None for one that has no file."""
-    name = f"ethos_{accelerator.replace('-', '_')}.toml"
-    file = resources.files("hwsim.platforms").joinpath(name)
-    if not file.is_file():
-        return None
-    platform = parse_platform(tomllib.loads(file.read_text("utf-8")), name)
-    return platform if isinstance(platform, NpuPlatform) else None
+    name = f"ethos_{accelerator.replace('-', '_')}"
+    is_shipped = resources.files("hwsim.platforms").joinpath(f"{name}.toml").is_file()
+    return shipped_npu(name) if is_shipped else None
 
 
 def _with_stated_size(row: dict[str, str], platform: NpuPlatform, network: _Network) -> list[Layer]:

@@ -13,8 +13,8 @@ from hwsim.platforms import load_platform, names
 
 FOLDER = Path(hwsim.platforms.__file__).parent
 SHIPPED = (
-    "ethos_u55_128", "ethos_u55_256", "ethos_u55_32", "ethos_u55_64", "horowitz_ratio", "nvidia_t4",
-    "pynq_z2",
+    "ethos_u55_128", "ethos_u55_256", "ethos_u55_32", "ethos_u55_64", "eyeriss", "horowitz_ratio",
+    "nvidia_t4", "pynq_z2", "tpu_v1",
 )  # fmt: skip
 
 
@@ -131,8 +131,7 @@ def test_an_unknown_name_lists_what_exists() -> None:
     with pytest.raises(PlatformError) as caught:
         load_platform("tpu")
     assert str(caught.value) == (
-        "platform must be one of ethos_u55_128, ethos_u55_256, ethos_u55_32, ethos_u55_64, "
-        "horowitz_ratio, nvidia_t4, pynq_z2 or the path of a .toml file, not 'tpu'"
+        f"platform must be one of {', '.join(SHIPPED)} or the path of a .toml file, not 'tpu'"
     )
 
 
