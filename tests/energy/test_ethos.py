@@ -80,7 +80,7 @@ def test_the_block_search_equals_its_oracle(size: int, work: Pass) -> None:
     assert block.part_kernel == ethos.part_kernel(work)
 
 
-# npu cycles of single passes that Vela 5.2.0 reports: three kws layers, on each engine.
+# npu cycles of single passes that Vela 5.2.0 reports: layers of kws, ic and ad, a mean, a count of zeros.
 NPU_CYCLES = [
     (Pass(Stage.DEPTHWISE, (25, 5, 64), (25, 5, 64), (3, 3), biased=True),
      (26244, 13284, 8124, 4968)),
@@ -90,15 +90,21 @@ NPU_CYCLES = [
      (51742, 26142, 13680, 8352)),
     (Pass(Stage.ELEMENTWISE, (32, 32, 16), (32, 32, 16), output=Output.ADD, operands=2),
      (98304, 49152, 24576, 12288)),
+    (Pass(Stage.CONV, (1, 1, 128), (1, 1, 8), biased=True), (239, 249, 244, 244)),
+    (Pass(Stage.DEPTHWISE, (10, 10, 512), (1, 1, 512), (10, 10), ofm_bits=32, biased=True),
+     (62513, 56912, 56480, 58726)),
+    (Pass(Stage.ELEMENTWISE, (1, 1, 1), (1, 1, 1), output=Output.WIDE_UNARY, ifm_bits=32,
+          ofm_bits=32), (40, 20, 12, 10)),
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize(("work", "cycles"), NPU_CYCLES, ids=lambda value: str(value)[:30])
 def test_a_pass_takes_the_cycles_that_vela_reports(work: Pass, cycles: tuple[int, ...]) -> None:
-    # All but the mean over a plane read their biases from the inner memory.
+    # Vela fetches all weights ahead but the fully connected layer's, which are used once.
+    staged = work.kernel != (1, 1) or work.ofm[0] > 1
     for size, reported in zip(SIZES, cycles, strict=True):
         block = block_of(engine(size), work)
-        assert pass_cycles(engine(size), work, block, staged=True).total == reported
+        assert pass_cycles(engine(size), work, block, staged=staged).total == reported
 
 
 # Of 20, 20, 26 and 56. Those that differ wait for weights, whose slices are estimated.
