@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from hwsim.platform import Platform
     from hwsim.requant_rules import RequantIdentification
     from hwsim.verdicts import Identification
+    from hwsim.workload import Unit
 
 MAX_FILE_BYTES = 1 << 31
 
@@ -384,6 +385,7 @@ def cost(
     *,
     options: Sequence[Bits] | None = None,
     first_last: Bits | None = None,
+    encoded_weights: bool = False,
 ) -> CostTable:
     """Return what one inference costs, per unit and option, with `bits` selected.
 
@@ -394,10 +396,13 @@ def cost(
             widths unless given, and 8 for a float graph.
         options: Options to price besides the selected ones; all of the platform's unless given.
         first_last: Widths of the layers at the network's border, where they differ.
+        encoded_weights: Whether weights count as an NPU's compression stores them, estimated from
+            the codes of an integer graph, not at their packed width.
 
     Raises:
         PlatformError: If the platform does not support a selected option.
-        InputError: If `bits` misses a unit or names an unknown one.
+        InputError: If encoded weights are asked for of a float graph or a platform that is no NPU,
+            or `bits` misses a unit or names an unknown one.
         BudgetError: If the selection does not fit the platform at all.
     """
     from hwsim.energy.model import cost as price
@@ -406,6 +411,8 @@ def cost(
     if isinstance(platform, str | Path):
         platform = load_platform(platform)
     units = workload(graph)
+    if encoded_weights:
+        units = _encoded(units, graph, platform)
     free = [unit for unit in units if unit.has_choice]
     border = frozenset(unit.name for unit in free if unit.at_border)
     chosen: Bits | Mapping[str, Bits]
@@ -451,6 +458,20 @@ def operating_points(
     return operation(
         workload(graph), platform, table.selection, max_latency, per_layer, switch_time
     )
+
+
+def _encoded(units: "tuple[Unit, ...]", graph: Graph, platform: "Platform") -> "tuple[Unit, ...]":
+    """Return units whose layers state the estimated size of their encoded weights."""
+    from hwsim.energy.encoded_weights import weight_codes, with_encoded_weights
+    from hwsim.platform import NpuPlatform
+
+    if not isinstance(platform, NpuPlatform):
+        raise InputError(f"encoded_weights must be asked for of an npu, not {platform.kind!r}")
+    if graph.is_float:
+        raise InputError(
+            f"graph {graph.name!r} must hold quantized codes for encoded_weights, not floats"
+        )
+    return with_encoded_weights(units, platform, weight_codes(graph))
 
 
 def random_inputs(graph: Graph, count: int, seed: int = 0) -> dict[str, NDArray[Any]]:

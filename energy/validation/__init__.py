@@ -12,6 +12,7 @@ COMPARISONS: Mapping[str, Comparison] = MappingProxyType(
     {
         "scalesim": scalesim.rows,
         "vela_cycles": vela.cycles,
+        "vela_units": vela.additive_cycles,
         "vela_weights": vela.encoded,
         "eyeriss": eyeriss.rows,
         "tpu_v1": tpu.rows,
