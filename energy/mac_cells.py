@@ -8,6 +8,7 @@ slew: ratios are what they are good for.
 """
 
 import csv
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -171,9 +172,9 @@ def left_out_errors(
 def cell_energy_fj(library: str, signedness: str, widths: tuple[int, int, int]) -> float:
     """Return the energy of one operation in a library: measured, else fitted.
 
-    Unmeasured widths: a signed unit is the fit. The other two are measured for equal operand
-    widths and 32 accumulator bits only; they follow the signed fit in proportion, from the
-    measured unit of the next operand width upwards.
+    Unmeasured widths are the signed fit times what the measured units of both operand widths, at
+    32 accumulator bits, are to it (the geometric mean of both). Every triple of widths is a netlist
+    of its own, so a wider unit may come out a few percent below a narrower one.
 
     Args:
         library: One of `libraries()`.
@@ -199,10 +200,12 @@ def cell_energy_fj(library: str, signedness: str, widths: tuple[int, int, int]) 
     if widths in tabled:
         return tabled[widths]
     fit = cell_fit(library)
-    if signedness == SIGNED:
-        return fit.energy_fj(*widths)
-    equal = max(weight_bits, activation_bits, 3)
-    return tabled[equal, equal, 32] * fit.energy_fj(*widths) / fit.energy_fj(equal, equal, 32)
+    ratios = []
+    for bits in (weight_bits, activation_bits):
+        # Two-bit units of these operands hardly switch: the next wider ones stand in for them.
+        known = bits if (bits, bits, 32) in tabled else 3
+        ratios.append(tabled[known, known, 32] / fit.energy_fj(known, known, 32))
+    return fit.energy_fj(*widths) * math.sqrt(ratios[0] * ratios[1])
 
 
 def _tabled(library: str, signedness: str) -> dict[tuple[int, int, int], float]:

@@ -42,12 +42,16 @@ class Target:
         text: The demand in words, as "each within 15 %, mean within 7 %".
         worst: Largest |error| of a row; None if only the mean counts.
         mean: Largest mean of |error|; None if only rows count.
+        mean_difference: Largest mean of |predicted - measured|, in the rows' unit.
+        rank: Smallest Spearman correlation of predicted and measured.
     """
 
     against: str
     text: str
     worst: float | None = None
     mean: float | None = None
+    mean_difference: float | None = None
+    rank: float | None = None
 
 
 Comparison = Callable[[Path], Iterator[Row]]
@@ -63,6 +67,8 @@ class Verdict:
         rows: How many.
         mean: Mean of |error|.
         worst: Largest |error|.
+        mean_difference: Mean of |predicted - measured|.
+        rank: Spearman correlation of predicted and measured, 0 where one of them is constant.
         state: "reached", "missed", or "reported" where nothing is demanded.
         text: The demand.
     """
@@ -71,6 +77,8 @@ class Verdict:
     rows: int
     mean: float
     worst: float
+    mean_difference: float
+    rank: float
     state: str
     text: str
 
@@ -80,14 +88,36 @@ def judged(rows: Sequence[Row], targets: Sequence[Target]) -> tuple[Verdict, ...
     demands = {target.against: target for target in targets}
     verdicts = []
     for against in dict.fromkeys(row.against for row in rows):
-        errors = [abs(row.error) for row in rows if row.against == against]
+        own = [row for row in rows if row.against == against]
+        errors = [abs(row.error) for row in own]
         mean, worst = sum(errors) / len(errors), max(errors)
+        difference = sum(abs(row.predicted - row.measured) for row in own) / len(own)
+        rank = rank_correlation([row.measured for row in own], [row.predicted for row in own])
         target = demands.get(against)
         state = "reported"
         if target is not None:
             missed = target.worst is not None and worst > target.worst
             missed = missed or (target.mean is not None and mean > target.mean)
+            limit = target.mean_difference
+            missed = missed or (limit is not None and difference > limit)
+            missed = missed or (target.rank is not None and rank < target.rank)
             state = "missed" if missed else "reached"
         text = target.text if target else ""
-        verdicts.append(Verdict(against, len(errors), mean, worst, state, text))
+        verdicts.append(Verdict(against, len(own), mean, worst, difference, rank, state, text))
     return tuple(verdicts)
+
+
+def rank_correlation(first: Sequence[float], second: Sequence[float]) -> float:
+    """Return Spearman's correlation, equal values at their mean rank; 0 for constant values."""
+    a, b = _ranks(first), _ranks(second)
+    middle = (len(a) + 1) / 2
+    products = sum((x - middle) * (y - middle) for x, y in zip(a, b, strict=True))
+    squares = sum((x - middle) ** 2 for x in a) * sum((y - middle) ** 2 for y in b)
+    return float(products / squares**0.5) if squares else 0.0
+
+
+def _ranks(values: Sequence[float]) -> list[float]:
+    """Return the rank of each value, from 1."""
+    order = sorted(values)
+    first = {value: order.index(value) for value in set(order)}
+    return [first[value] + (order.count(value) + 1) / 2 for value in values]
