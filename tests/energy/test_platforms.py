@@ -12,7 +12,10 @@ from hwsim.platform import json_schema, parse_platform, quantities
 from hwsim.platforms import load_platform, names
 
 FOLDER = Path(hwsim.platforms.__file__).parent
-SHIPPED = ("ethos_u55_128", "horowitz_ratio", "nvidia_t4", "pynq_z2")
+SHIPPED = (
+    "ethos_u55_128", "horowitz_ratio", "nvidia_a100", "nvidia_h100",
+    "nvidia_jetson_orin_nano", "nvidia_t4", "pynq_z2",
+)  # fmt: skip
 
 
 def table(name: str) -> dict[str, Any]:
@@ -128,7 +131,7 @@ def test_an_unknown_name_lists_what_exists() -> None:
     with pytest.raises(PlatformError) as caught:
         load_platform("tpu")
     assert str(caught.value) == (
-        "platform must be one of ethos_u55_128, horowitz_ratio, nvidia_t4, pynq_z2 or the path "
+        f"platform must be one of {', '.join(SHIPPED)} or the path "
         "of a .toml file, not 'tpu'"
     )
 
