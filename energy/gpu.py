@@ -2,8 +2,8 @@
 
 A pair runs at the smallest native precision that holds both widths. One kernel per layer:
 
-    t_kernel = t_launch + MACs / (peak * fill * efficiency) + outputs * t_output + weights * t_unpack
-    t        = max(chained * t_kernel, bytes / bandwidth of each memory)
+    alone = launch + MACs / (peak * fill * efficiency) + outputs * output + weights * unpack
+    t = max(chained * alone, bytes / bandwidth of each memory)
 
 `fill` is the useful part of the output tiles and of the last wave of tiles over the processors.
 The third term, requantization and write of the outputs, does not shrink with the bits; it is what

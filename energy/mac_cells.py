@@ -156,9 +156,7 @@ def _relative_fit(terms: NDArray[np.float64], energies: NDArray[np.float64]) -> 
 def left_out(terms: NDArray[np.float64], energies: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the prediction of every point by the fit of all others."""
     rows = np.arange(len(energies))
-    return np.array(
-        [terms[i] @ _relative_fit(terms[rows != i], energies[rows != i]) for i in rows]
-    )
+    return np.array([terms[i] @ _relative_fit(terms[rows != i], energies[rows != i]) for i in rows])
 
 
 def left_out_errors(

@@ -202,7 +202,8 @@ def _column_sum(gemm: _Gemm, array: Array, g: Codes, m: Codes, n: Codes, k: Code
     top = k // array.rows * array.rows
     above = np.minimum(top + depth, k)
     products = gemm.weight(g, above, n) * gemm.activation(g, m, above)
-    return np.where(top + depth <= k, products, 0).sum(axis=1, keepdims=True)
+    sums: Codes = np.where(top + depth <= k, products, 0).sum(axis=1, keepdims=True)
+    return sums
 
 
 def _width(value: Value) -> tuple[int, bool]:

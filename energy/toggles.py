@@ -44,13 +44,16 @@ def flips(values: Codes, bits: int) -> Codes:
     return _ones((values[..., 1:] ^ values[..., :-1]), bits)
 
 
-def array_flips(weights: Codes, activations: Codes, weight_bits: int, activation_bits: int) -> Codes:
+def array_flips(
+    weights: Codes, activations: Codes, weight_bits: int, activation_bits: int
+) -> Codes:
     """Return how many of the partial products w_i & a_j change between neighbors."""
     on = _ones(weights, weight_bits) * _ones(activations, activation_bits)
     kept = _ones(weights[..., 1:] & weights[..., :-1], weight_bits) * _ones(
         activations[..., 1:] & activations[..., :-1], activation_bits
     )
-    return on[..., 1:] + on[..., :-1] - 2 * kept
+    changed: Codes = on[..., 1:] + on[..., :-1] - 2 * kept
+    return changed
 
 
 def count(
@@ -77,8 +80,8 @@ def count(
 
 def _ones(values: Codes, bits: int) -> Codes:
     """Return the ones among the low `bits` bits of two's complement numbers."""
-    low = values & ((1 << bits) - 1)
-    return np.bitwise_count(low).astype(np.int64)
+    ones: Codes = np.bitwise_count(values & ((1 << bits) - 1)).astype(np.int64)
+    return ones
 
 
 def summary(streams: NDArray[np.float64], operations: int, exact: bool) -> Toggles:

@@ -190,8 +190,6 @@ def _units(name: str, rows: list[Mapping[str, Any]]) -> list[Unit]:
                 Tensor(f"{what}:{part}", elements, part != "out", part == "out", 32)
                 for part in ("a", "b", "out")
             )
-            layer = Layer(
-                what, Work.ELEMENTWISE, 0, 1, 0, 0, 0, (1, 1), (1, 1, 1, elements), 0, 0
-            )
+            layer = Layer(what, Work.ELEMENTWISE, 0, 1, 0, 0, 0, (1, 1), (1, 1, 1, elements), 0, 0)
             units.append(Unit(what, (layer,), parts, None, False))
     return [*units, fixed("last", BATCH, 1000, 512 * wide)]

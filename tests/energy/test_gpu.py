@@ -9,9 +9,8 @@ from hwsim.platform import GpuPlatform
 from hwsim.platforms import load_platform
 from hwsim.tables import Option
 from hwsim.workload import Layer, Tensor, Unit, Work
-
-from .gpu_fit import fit
-from .reference import FOLDER, read_csv, read_json
+from tests.energy.gpu_fit import fit
+from tests.energy.reference import FOLDER, read_csv, read_json
 
 W8, W4A8, W4 = Option(8, 8), Option(4, 8), Option(4, 4)
 GPUS = {
@@ -131,9 +130,7 @@ def test_sums_of_lone_layers_are_no_network_time() -> None:
     networks = read_json(gpu.FILE, 71)["networks"]
     for name, network in networks.items():
         t4, rows = gpu.t4(), network["layers"]
-        alone = {
-            w: sum(kernel_s(t4, gpu.layer_of(name, row), w) for row in rows) for w in (W8, W4)
-        }
+        alone = {w: sum(kernel_s(t4, gpu.layer_of(name, row), w) for row in rows) for w in (W8, W4)}
         whole = {w: gpu.network_s(t4, name, rows, w) for w in (W8, W4)}
         share = (whole[W8] - whole[W4]) / (alone[W8] - alone[W4])
         constant = 1e3 * (whole[W8] - share * alone[W8])

@@ -131,8 +131,7 @@ def test_an_unknown_name_lists_what_exists() -> None:
     with pytest.raises(PlatformError) as caught:
         load_platform("tpu")
     assert str(caught.value) == (
-        f"platform must be one of {', '.join(SHIPPED)} or the path "
-        "of a .toml file, not 'tpu'"
+        f"platform must be one of {', '.join(SHIPPED)} or the path of a .toml file, not 'tpu'"
     )
 
 
