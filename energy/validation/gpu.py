@@ -3,19 +3,18 @@
 import csv
 import json
 from collections.abc import Iterator, Mapping
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from hwsim.energy.gpu import kernel_s
 from hwsim.energy.model import cost
-from hwsim.platform import GpuPlatform, Platform
-from hwsim.platforms import load_platform
+from hwsim.platform import GpuPlatform
 from hwsim.quantity import Quantity
 from hwsim.tables import Option
 from hwsim.workload import Layer, Tensor, Unit, Work
 
 from .row import Row, Target
+from .shipped import shipped_gpu, text_of
 
 FILE = "hawq_t4.json"
 BATCH = 8
@@ -62,8 +61,7 @@ def layer_of(network: str, row: Mapping[str, Any]) -> Layer:
 
 def fitted_without(platform: GpuPlatform, network: str) -> GpuPlatform:
     """Return the T4 with the constants that the other ResNet alone gives."""
-    text = resources.files("hwsim.platforms").joinpath("nvidia_t4_fits.csv").read_text("utf-8")
-    for fit in csv.DictReader(text.splitlines()):
+    for fit in csv.DictReader(text_of("nvidia_t4_fits.csv").splitlines()):
         if fit["left_out"] == network:
             return with_constants(
                 platform,
@@ -98,9 +96,7 @@ def with_constants(
 
 def t4() -> GpuPlatform:
     """Return the shipped T4."""
-    platform: Platform = load_platform("nvidia_t4")
-    assert isinstance(platform, GpuPlatform)
-    return platform
+    return shipped_gpu("nvidia_t4")
 
 
 def ratios(data: Path) -> Iterator[Row]:

@@ -13,8 +13,8 @@ from hwsim.platforms import load_platform, names
 
 FOLDER = Path(hwsim.platforms.__file__).parent
 SHIPPED = (
-    "ethos_u55_128", "horowitz_ratio", "nvidia_a100", "nvidia_h100",
-    "nvidia_jetson_orin_nano", "nvidia_t4", "pynq_z2",
+    "ethos_u55_128", "ethos_u55_256", "ethos_u55_32", "ethos_u55_64", "eyeriss", "horowitz_ratio",
+    "nvidia_a100", "nvidia_h100", "nvidia_jetson_orin_nano", "nvidia_t4", "pynq_z2", "tpu_v1",
 )  # fmt: skip
 
 
