@@ -1,20 +1,32 @@
 """Flips on wires, against a bit-by-bit oracle and the recorded counts; streams of real layers."""
 
 from itertools import product
+from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 
 import hwsim
 from hwsim import networks
+from hwsim.attributes import ConvAttrs, MatMulAttrs
 from hwsim.energy.mac_cells import MIXED, SIGNED, UNSIGNED, cell_toggles
-from hwsim.energy.operands import Array, Dataflow, layer_toggles
+from hwsim.energy.operands import (
+    COUNTED,
+    Array,
+    Dataflow,
+    _column_sum,
+    _gemm,
+    _matmul,
+    layer_toggles,
+)
 from hwsim.energy.toggles import WIRES, count, flips
 from hwsim.errors import InputError
-from hwsim.graph import Graph
+from hwsim.graph import Graph, Node
 from hwsim.macs import count_toggles
 from hwsim.ops import Op
 from tests.energy.reference import read_csv
+from tests.test_inference_cost import convolutions
 
 
 def bits_of(value: int, bits: int) -> list[int]:
@@ -166,3 +178,62 @@ def test_only_integer_graphs_and_real_arrays_are_counted() -> None:
     with pytest.raises(InputError) as caught:
         Array(rows=0)
     assert str(caught.value) == "array must have rows and columns, not 0x16"
+
+
+def sums_by_loops(graph: Graph, values: dict[str, np.ndarray], node: Node) -> np.ndarray:
+    """Return every accumulator of a convolution, (pixels, channels), tap by tap."""
+    x, w = graph.values[node.inputs[0]], graph.values[node.inputs[1]]
+    assert x.quant is not None and w.data is not None
+    assert isinstance(node.attrs, ConvAttrs)
+    codes = values[x.name].astype(int) - x.quant.zero_point[0]
+    weights = w.data.astype(int)
+    depthwise = node.op is Op.DEPTHWISE_CONV_2D
+    channels = weights.shape[3] if depthwise else weights.shape[0]
+    depth = 1 if depthwise else weights.shape[3]
+    per_group = channels // (channels if depthwise else node.attrs.groups)
+    batch, height, width, _ = values[node.outputs[0]].shape
+    top, left, _, _ = node.attrs.padding
+    made = np.zeros((batch, height, width, channels), int)
+    for b, r, c, n in np.ndindex(*made.shape):
+        for ky, kx, d in np.ndindex(*weights.shape[1:3], depth):
+            y = r * node.attrs.stride[0] + ky - top
+            z = c * node.attrs.stride[1] + kx - left
+            if 0 <= y < codes.shape[1] and 0 <= z < codes.shape[2]:
+                tap = weights[0, ky, kx, n] if depthwise else weights[n, ky, kx, d]
+                made[b, r, c, n] += tap * codes[b, y, z, n // per_group * depth + d]
+    return made.reshape(-1, channels)
+
+
+def test_operands_of_every_kind_of_convolution_make_its_sums(tmp_path: Path) -> None:
+    onnx.save(convolutions(4), tmp_path / "net.onnx")
+    graph = hwsim.load(tmp_path / "net.onnx")
+    values = hwsim.trace(graph, hwsim.random_inputs(graph, 2))
+    nodes = [node for node in graph.nodes if node.op in COUNTED]
+    assert {node.op for node in nodes} == {Op.CONV_2D, Op.DEPTHWISE_CONV_2D}
+    for node in nodes:
+        gemm = _gemm(graph, node, values)
+        groups, m_size, n_size, k_size = gemm.shape
+        expected = sums_by_loops(graph, values, node)
+        g, m, n = (axis.reshape(-1, 1) for axis in np.indices((groups, m_size, n_size)))
+        k = np.arange(k_size)[None, :]
+        found = (gemm.activation(g, m, k) * gemm.weight(g, k, n)).sum(axis=1)
+        assert np.array_equal(
+            found.reshape(groups, m_size, n_size).transpose(1, 0, 2).reshape(m_size, -1), expected
+        )
+        # The sum at the last row of a column that holds the whole reduction is the output's.
+        last = np.full_like(g, k_size - 1)
+        tall = Array(Dataflow.WEIGHT_STATIONARY, rows=k_size, columns=4)
+        assert np.array_equal(_column_sum(gemm, tall, g, m, n, last)[:, 0], found)
+        short = Array(Dataflow.WEIGHT_STATIONARY, rows=1, columns=4)
+        alone = gemm.activation(g, m, last) * gemm.weight(g, last, n)
+        assert np.array_equal(_column_sum(gemm, short, g, m, n, last), alone)
+
+
+def test_matmuls_are_counted_on_both_activations() -> None:
+    rng = np.random.default_rng(9)
+    a, b = rng.integers(-8, 8, (2, 3, 5, 4)), rng.integers(-8, 8, (2, 3, 6, 4))
+    gemm = _matmul(a, b, MatMulAttrs(transpose_b=True))
+    g, m, n = (axis.reshape(-1, 1) for axis in np.indices((6, 5, 6)))
+    k = np.arange(4)[None, :]
+    found = (gemm.activation(g, m, k) * gemm.weight(g, k, n)).sum(axis=1)
+    assert np.array_equal(found.reshape(2, 3, 5, 6), a @ b.swapaxes(-1, -2))
