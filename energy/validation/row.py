@@ -42,12 +42,16 @@ class Target:
         text: The demand in words, as "each within 15 %, mean within 7 %".
         worst: Largest |error| of a row; None if only the mean counts.
         mean: Largest mean of |error|; None if only rows count.
+        median: Largest median of |error|.
+        p95: Largest 95th percentile of |error|, linear between rows.
     """
 
     against: str
     text: str
     worst: float | None = None
     mean: float | None = None
+    median: float | None = None
+    p95: float | None = None
 
 
 Comparison = Callable[[Path], Iterator[Row]]
@@ -87,7 +91,21 @@ def judged(rows: Sequence[Row], targets: Sequence[Target]) -> tuple[Verdict, ...
         if target is not None:
             missed = target.worst is not None and worst > target.worst
             missed = missed or (target.mean is not None and mean > target.mean)
+            for share, limit in ((0.5, target.median), (0.95, target.p95)):
+                missed = missed or (limit is not None and quantile(errors, share) > limit)
             state = "missed" if missed else "reached"
         text = target.text if target else ""
+        if target is not None and target.p95 is not None:
+            median, p95 = (100 * quantile(errors, share) for share in (0.5, 0.95))
+            text += f": {median:.2f} %, {p95:.2f} %"
         verdicts.append(Verdict(against, len(errors), mean, worst, state, text))
     return tuple(verdicts)
+
+
+def quantile(values: Sequence[float], share: float) -> float:
+    """Return the value below which a share of the values lies, linear between neighbors."""
+    ordered = sorted(values)
+    place = share * (len(ordered) - 1)
+    low = int(place)
+    high = min(low + 1, len(ordered) - 1)
+    return ordered[low] + (place - low) * (ordered[high] - ordered[low])
