@@ -156,13 +156,8 @@ class SynthesisTable:
             span = at_32 + self.macs[kind, False].at(w_bits, a_bits).times(-1)
             step = span.times(1 / (32 - narrow))
         logic = at_32 + step.times(accumulator_bits - 32)
-        floor = self.multiplier(w_bits, a_bits, kind)
-        return Logic(
-            lut=max(logic.lut, floor.lut),
-            lc=max(logic.lc, floor.lc),
-            ff=accumulator_bits,
-            carry4=max(logic.carry4, floor.carry4),
-        )
+        lut, lc, carry4 = (max(value, 0.0) for value in (logic.lut, logic.lc, logic.carry4))
+        return Logic(lut, max(lc, accumulator_bits), accumulator_bits, carry4)
 
     def dot_parts(self, w_bits: int, a_bits: int, length: int, accumulator_bits: int) -> Logic:
         """Return the parts of a dot product, apart: multipliers, adder tree, accumulator."""

@@ -4,10 +4,18 @@ import csv
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from ..finn import MatrixUnit
-from ..logic import Logic
-from ..luts import MERGE_LC, MERGE_LUT, Multiplier, SynthesisTable, shipped_rows, table_of, xc7
-from ..luts import TABLE as SHIPPED
+from hwsim.energy.finn import MatrixUnit
+from hwsim.energy.logic import Logic
+from hwsim.energy.luts import (
+    MERGE_LC,
+    MERGE_LUT,
+    Multiplier,
+    SynthesisTable,
+    shipped_rows,
+    table_of,
+    xc7,
+)
+from hwsim.energy.luts import TABLE as SHIPPED
 from .row import Row, Target
 
 GOLDENS = "FINN 39f0c9a estimates"
