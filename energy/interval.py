@@ -17,7 +17,7 @@ from hwsim.workload import Unit
 
 from .model import cost
 
-_ENERGY_UNITS = ("pJ/MAC", "pJ/bit", "W")
+_ENERGY_UNITS = ("pJ/MAC", "pJ/bit", "fJ/LUT/cycle", "W")
 _Model = TypeVar("_Model", bound=BaseModel)
 
 

@@ -10,6 +10,7 @@ from pydantic import BaseModel, Field, TypeAdapter, ValidationError, model_valid
 
 from hwsim.description import Table, broken_rule, first_sentence
 from hwsim.errors import PlatformError
+from hwsim.platform_fpga import DataflowDesign, DspBlock
 from hwsim.quantity import (
     Bandwidth,
     Brams,
@@ -20,6 +21,7 @@ from hwsim.quantity import (
     Duration,
     Elements,
     EnergyPerBit,
+    EnergyPerLutCycle,
     EnergyPerMac,
     Frequency,
     Luts,
@@ -248,12 +250,25 @@ class FpgaFabric(Table):
 
 
 class FpgaPlatform(_Described):
-    """A part that holds the whole network as a dataflow pipeline, weights on the chip."""
+    """A part that holds the whole network as a dataflow pipeline, weights on the chip.
+
+    Args:
+        clock: Of the design.
+        precision: Widths that it takes.
+        fabric: The part's resources.
+        dsp_block: Its multiplier blocks.
+        dataflow: Choices of the design.
+        toggle_energy: Energy of a working LUT site in one cycle.
+        board_power: The rest of the measured power, which hardly depends on the design.
+    """
 
     kind: Literal["fpga"]
     clock: Frequency
     precision: Annotated[list[Capability], Field(min_length=1)]
     fabric: FpgaFabric
+    dsp_block: DspBlock
+    dataflow: DataflowDesign
+    toggle_energy: EnergyPerLutCycle
     board_power: Power
 
     @property

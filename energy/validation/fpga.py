@@ -16,6 +16,7 @@ from hwsim.energy.luts import (
     xc7,
 )
 from hwsim.energy.luts import TABLE as SHIPPED
+
 from .row import Row, Target
 
 GOLDENS = "FINN 39f0c9a estimates"
