@@ -147,7 +147,7 @@ def foldings(shape: Shape, build: Build) -> Foldings:
     Raises:
         InputError: If the platform names a softmax that was not measured.
     """
-    if shape.work in _PASSES and not shape.mw:
+    if shape.work in _PASSES:
         return _streaming(shape, build)
     return _matrix(shape, build)
 

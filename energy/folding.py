@@ -19,6 +19,9 @@ from .circuits import Foldings
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
+_EMPTY = np.zeros((0, 3), dtype=np.int64)
+_NONE = np.zeros(0, dtype=np.int64)
+_ROWS = 1_000_000  # of sums held at once
 _ROUNDS = 60  # of the price search; more only save dynamic programs
 
 
@@ -83,7 +86,8 @@ def _offered(cycles: Ints, need: Ints, interval: int) -> Ints:
     first[1:] = np.any(kept[1:, 1:] != kept[:-1, 1:], axis=1)
     rows, kept = rows[first], kept[first]
     worse = np.all(kept[:, None, :] >= kept[None, :, :], axis=2) & ~np.eye(len(kept), dtype=bool)
-    return rows[~np.any(worse, axis=1)]
+    unbeaten: Ints = rows[~np.any(worse, axis=1)]
+    return unbeaten
 
 
 def cheapest(layer: Foldings, interval: int, budget: Ints) -> int:
@@ -100,7 +104,8 @@ def cheapest(layer: Foldings, interval: int, budget: Ints) -> int:
 
 def least(layers: Sequence[Foldings]) -> Ints:
     """Return the least that each resource can be, each alone: shape (3,)."""
-    return np.array([layer.need.min(axis=0) for layer in layers]).sum(axis=0)  # type: ignore[no-any-return]
+    smallest: Ints = np.sum([layer.need.min(axis=0) for layer in layers], axis=0, dtype=np.int64)
+    return smallest
 
 
 def choose(needs: Sequence[Ints], budget: Ints) -> list[int] | None:
@@ -145,19 +150,23 @@ def _search(needs: Sequence[Ints], budget: Ints, price: Floats) -> list[int] | N
         floor = np.sum([floors[i] for i in rest], axis=0, dtype=np.int64) if rest else 0
         bound = sum(bounds[i] for i in rest)
         options = needs[layer]
-        sums = (states[:, None, :] + options[None, :, :]).reshape(-1, 3)
-        within = (sums + floor <= budget).all(axis=1)
-        within &= sums / unit @ price + bound <= limit
-        kept = np.flatnonzero(within)
-        if not len(kept):
+        new, parents, picks = _EMPTY, _NONE, _NONE
+        step = max(_ROWS // len(states), 1)
+        for start in range(0, len(options), step):
+            part = options[start : start + step]
+            sums = (states[:, None, :] + part[None, :, :]).reshape(-1, 3)
+            within = np.all(sums + floor <= budget, axis=1)
+            within &= sums / unit @ price + bound <= limit
+            kept = np.flatnonzero(within)
+            new = np.concatenate([new, sums[kept]])
+            parents = np.concatenate([parents, kept // len(part)])
+            picks = np.concatenate([picks, start + kept % len(part)])
+            first = _least_by_blocks(new, int(budget[2]))
+            new, parents, picks = new[first], parents[first], picks[first]
+        if not len(new):
             return None
-        key = sums[kept, 1] * (int(budget[2]) + 1) + sums[kept, 2]
-        by_key = np.lexsort((sums[kept, 0], key))
-        first = np.ones(len(kept), dtype=bool)
-        first[1:] = key[by_key][1:] != key[by_key][:-1]
-        kept = kept[by_key[first]]
-        states = sums[kept]
-        history.append((kept // len(options), kept % len(options)))
+        states = new
+        history.append((parents, picks))
     shares = (states / unit).sum(axis=1)
     at = int(np.argmin(shares))
     choice = [0] * len(needs)
@@ -166,3 +175,13 @@ def _search(needs: Sequence[Ints], budget: Ints, price: Floats) -> list[int] | N
         choice[order[place]] = int(picks[at])
         at = int(parents[at])
     return choice
+
+
+def _least_by_blocks(states: Ints, most_memory: int) -> Ints:
+    """Return the row of least LUT sites for every (DSP, BRAM) that occurs."""
+    key = states[:, 1] * (most_memory + 1) + states[:, 2]
+    order = np.lexsort((states[:, 0], key))
+    first = np.ones(len(order), dtype=bool)
+    first[1:] = key[order][1:] != key[order][:-1]
+    rows: Ints = order[first]
+    return rows

@@ -60,10 +60,15 @@ def cost(
     bits: BitsOption = None,
     first_last: FirstLast = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Write a .csv.")] = None,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Show what the costs are made of.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Price one inference: energy, latency, bytes and FPGA resources per unit, with totals."""
     import hwsim
+    from hwsim.cli_explain import explain_cost
+    from hwsim.partition import workload
     from hwsim.reports.run_folder import write_file
     from hwsim.reports.serialize import cost_csv, cost_json
 
@@ -71,6 +76,9 @@ def cost(
     table = hwsim.cost(graph, platform, bits_of(bits), options=[], first_last=bits_of(first_last))
     if out is not None:
         write_file(out, cost_csv(table).encode())
+    if explain:
+        explain_cost(workload(graph), hwsim.load_platform(platform), table, as_json)
+        return
     if as_json:
         print(cost_json(table))
         return
