@@ -19,7 +19,7 @@ from hwsim.tables import Option
 from hwsim.workload import Layer, Work
 
 from .luts import adder_tree_bits, xc7
-from .packing import packing
+from .packing import Packing, packing
 from .softmax_units import softmax_unit
 
 Ints = NDArray[np.int64]
@@ -88,7 +88,10 @@ class Build:
 
 
 class Shape(NamedTuple):
-    """What of a layer decides its circuit."""
+    """What of a layer decides its circuit.
+
+    `shared`: its outputs read one input, so that weights may share a DSP block.
+    """
 
     work: Work
     mw: int
@@ -98,6 +101,7 @@ class Shape(NamedTuple):
     activation_bits: int
     accumulator_bits: int
     stored: bool
+    shared: bool
     rows: int
     elements: int
 
@@ -119,6 +123,7 @@ def shape_of(layer: Layer, option: Option) -> Shape:
         activation_bits=option.activation_bits,
         accumulator_bits=_accumulator_bits(layer, w + option.activation_bits),
         stored=stored,
+        shared=layer.groups == 1,
         rows=max(layer.out_elements // max(width, 1), 1),
         elements=layer.out_elements,
     )
@@ -195,6 +200,8 @@ def _matrix(shape: Shape, build: Build) -> Foldings:
     w, a, acc = shape.weight_bits, shape.activation_bits, shape.accumulator_bits
     table = xc7()
     packed = packing(w, a, build.wide_bits, build.narrow_bits)
+    if not shape.shared:
+        packed = Packing(min(packed.products, 1), 0, 0)
     pes, simds = divisors(shape.mh), divisors(shape.mw)
     dsp_ways = (0, 1) if packed.products else (0,)
     memories = (0, 1) if shape.stored else (0,)

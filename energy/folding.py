@@ -102,12 +102,6 @@ def cheapest(layer: Foldings, interval: int, budget: Ints) -> int:
     return int(rows[np.lexsort((layer.cycles[rows], shares))[0]])
 
 
-def least(layers: Sequence[Foldings]) -> Ints:
-    """Return the least that each resource can be, each alone: shape (3,)."""
-    smallest: Ints = np.sum([layer.need.min(axis=0) for layer in layers], axis=0, dtype=np.int64)
-    return smallest
-
-
 def choose(needs: Sequence[Ints], budget: Ints) -> list[int] | None:
     """Return one row per layer whose sum is within the budget, or None if there is none.
 

@@ -19,7 +19,7 @@ from hwsim.workload import Layer, Unit, Work
 
 from .circuits import Build, Foldings, foldings, has_circuit, shape_of
 from .finn import MatrixUnit
-from .folding import Design, cheapest, fastest, least
+from .folding import Design, cheapest, fastest
 from .luts import xc7
 from .traffic import FIXED, traffic_of
 
@@ -286,15 +286,14 @@ def _design(
     ]
     design = fastest(layers, budget)
     if design is None:
-        needs = least(layers)
-        worst = int(np.argmax(needs / np.maximum(budget, 1)))
-        resource = f"{_RESOURCES[worst]} must be at most {budget[worst]} (the part's closure limit)"
-        if needs[worst] > budget[worst]:
-            reason = f"not {needs[worst]}, which is the need of the smallest design"
-        else:
-            reason = "and no folding keeps it and the other limits at once"
+        slow = max(int(layer.cycles.max()) for layer in layers)
+        smallest = [layer.need[cheapest(layer, slow, budget)] for layer in layers]
+        needs = [sum(int(need[i]) for need in smallest) for i in range(3)]
+        worst = max(range(3), key=lambda i: needs[i] / max(int(budget[i]), 1))
         raise BudgetError(
-            f"{platform.name}: {resource}, {reason}; use narrower weights or a larger part"
+            f"{platform.name}: {_RESOURCES[worst]} must be at most {budget[worst]} (the part's "
+            f"closure limit), not {needs[worst]}, which is the need of the smallest design; use "
+            "narrower weights or a larger part"
         )
     picks = tuple(cheapest(layer, design.interval, budget) for layer in layers)
     picked = [layer.need[index] for layer, index in zip(layers, picks, strict=True)]

@@ -12,7 +12,7 @@ from hwsim.platform import json_schema, parse_platform, quantities
 from hwsim.platforms import load_platform, names
 
 FOLDER = Path(hwsim.platforms.__file__).parent
-SHIPPED = ("ethos_u55_128", "horowitz_ratio", "nvidia_t4", "pynq_z2")
+SHIPPED = ("ethos_u55_128", "horowitz_ratio", "nvidia_t4", "pynq_z2", "zcu104")
 
 
 def table(name: str) -> dict[str, Any]:
@@ -115,6 +115,22 @@ BAD = [
 ]  # fmt: skip
 
 
+BAD_FPGA = [
+    ("dataflow.requantizer", "float", "dataflow.requantizer must be 'dyadic' or 'power_of_two', "
+     "not 'float'"),
+    ("toggle_energy.unit", "W", "toggle_energy.unit must be 'fJ/LUT/cycle', not 'W'"),
+    ("dsp_block.wide_bits", 1, "dsp_block.wide_bits must be at least 2, not 1"),
+    ("dataflow", None, "dataflow must be given, not missing"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("path", "value", "sentence"), BAD_FPGA)
+def test_a_broken_fpga_is_refused_in_one_sentence(path: str, value: Any, sentence: str) -> None:
+    with pytest.raises(PlatformError) as caught:
+        parse_platform(changed("pynq_z2", path, value), "mine.toml")
+    assert str(caught.value) == f"mine.toml: {sentence}"
+
+
 @pytest.mark.parametrize(("path", "value", "sentence"), BAD, ids=lambda value: str(value)[:40])
 def test_a_broken_description_is_refused_in_one_sentence(
     path: str, value: Any, sentence: str
@@ -128,8 +144,8 @@ def test_an_unknown_name_lists_what_exists() -> None:
     with pytest.raises(PlatformError) as caught:
         load_platform("tpu")
     assert str(caught.value) == (
-        "platform must be one of ethos_u55_128, horowitz_ratio, nvidia_t4, pynq_z2 or the path "
-        "of a .toml file, not 'tpu'"
+        "platform must be one of ethos_u55_128, horowitz_ratio, nvidia_t4, pynq_z2, zcu104 or the "
+        "path of a .toml file, not 'tpu'"
     )
 
 
