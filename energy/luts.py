@@ -27,13 +27,16 @@ from .logic import Logic
 TABLE = "synthesis_xc7.csv"
 MAX_BITS = 32
 
-# Fitted constants. Rows that they were fitted on, and their errors on rows left out: tests.
-# Adders merge with the multipliers' last rows; mean ratio over the dot products of the table.
-MERGE_LC = 0.846
-MERGE_LUT = 0.821
-# Shifter, rounding and clamp of a dyadic requantizer, per p * log2(p) of its p-bit product: mean
-# over its rows in the table, (LUT, LC), after a multiplier in LUTs and after one in DSP blocks.
-SHIFTER = {False: (0.87, 0.82), True: (1.17, 1.04)}
+# Fitted constants: relative least squares over the table's entries; the errors on entries left
+# out are what `platforms validate` shows.
+# Synthesis merges the rows of a dot product: LUT sites per site of its parts, accumulator apart;
+# LUTs per LUT of its multipliers, and per bit of its adders and accumulator.
+MERGE_LC = (0.909, 0.312)
+MERGE_LUT = (0.659, 1.587)
+# A dyadic requantizer: (LUT, LC) per bit of accumulator times multiplier; where DSP blocks
+# multiply, per p * log2(p) of the p-bit product that is shifted.
+DYADIC = (2.98, 2.45)
+DYADIC_DSP = (1.17, 1.04)
 
 # One bit of an accumulator with synchronous clear: an XOR and a clear per bit, in one site.
 _ACCUMULATOR_BIT = Logic(lut=2, lc=1, ff=1, carry4=0.25)
@@ -159,14 +162,12 @@ class SynthesisTable:
         lut, lc, carry4 = (max(value, 0.0) for value in (logic.lut, logic.lc, logic.carry4))
         return Logic(lut, max(lc, accumulator_bits), accumulator_bits, carry4)
 
-    def dot_parts(self, w_bits: int, a_bits: int, length: int, accumulator_bits: int) -> Logic:
-        """Return the parts of a dot product, apart: multipliers, adder tree, accumulator."""
-        adders = adder_tree_bits(w_bits + a_bits, length)
-        return (
-            self.multiplier(w_bits, a_bits).times(length)
-            + Logic(lut=adders, lc=adders, carry4=adders / 4)
-            + _ACCUMULATOR_BIT.times(accumulator_bits)
-        )
+    def dot_terms(
+        self, w_bits: int, a_bits: int, length: int, accumulator_bits: int
+    ) -> tuple[Logic, int, int]:
+        """Return what a dot product is made of: multipliers, adder bits, accumulator bits."""
+        multipliers = self.multiplier(w_bits, a_bits).times(length)
+        return multipliers, adder_tree_bits(w_bits + a_bits, length), accumulator_bits
 
     def dot_product(self, w_bits: int, a_bits: int, length: int, accumulator_bits: int) -> Logic:
         """Return row multipliers, an adder tree and an accumulator, merged by synthesis.
@@ -180,15 +181,13 @@ class SynthesisTable:
         found = self.dots.get((w_bits, a_bits, length, accumulator_bits))
         if found is not None:
             return found
-        parts = self.dot_parts(w_bits, a_bits, length, accumulator_bits)
-        return Logic(
-            parts.lut * MERGE_LUT, parts.lc * MERGE_LC, accumulator_bits, parts.carry4 * MERGE_LC
-        )
+        terms = self.dot_terms(w_bits, a_bits, length, accumulator_bits)
+        return merged(terms, MERGE_LUT, MERGE_LC)
 
     def dyadic(self, accumulator_bits: int, multiplier_bits: int, *, dsp: bool = False) -> Logic:
         """Return a requantizer: multiply, round, shift by a run-time amount, clamp to 8 bits.
 
-        Outside the table: a signed multiplier of one more bit, and a barrel shifter.
+        Outside the table its multiplier sets its size, or its shifter where DSP blocks multiply.
 
         Raises:
             InputError: If a width is not in [1, 32].
@@ -198,13 +197,12 @@ class SynthesisTable:
         if found is not None:
             return found
         product = accumulator_bits + multiplier_bits + 1
-        lut, lc = SHIFTER[dsp]
-        size = product * log2(product)
-        rest = Logic(lut=lut * size, lc=lc * size, carry4=product / 4)
         if dsp:
-            return rest + Logic(dsp=dsp_blocks(accumulator_bits, multiplier_bits + 1))
-        wide = min(multiplier_bits + 1, MAX_BITS)
-        return rest + self.multiplier(accumulator_bits, wide, Multiplier.INFERRED)
+            lut, lc = (factor * product * log2(product) for factor in DYADIC_DSP)
+            blocks = dsp_blocks(accumulator_bits, multiplier_bits + 1)
+            return Logic(lut=lut, lc=lc, carry4=product / 4, dsp=blocks)
+        lut, lc = (factor * accumulator_bits * multiplier_bits for factor in DYADIC)
+        return Logic(lut=lut, lc=lc, carry4=product / 4)
 
     def power_of_two(self, accumulator_bits: int) -> Logic:
         """Return a requantizer that shifts by a run-time amount, rounds and clamps to 8 bits."""
@@ -220,6 +218,44 @@ def _between(known: Mapping[int, Logic], bits: int) -> Logic:
     part = (bits - low) / (high - low)
     logic = known[low].times(1 - part) + known[high].times(part)
     return logic if logic.lc > 0 else known[min(known)]
+
+
+def merged(
+    terms: tuple[Logic, int, int], lut: tuple[float, float], lc: tuple[float, float]
+) -> Logic:
+    """Return a dot product of its terms and merge factors."""
+    multipliers, adders, accumulator = terms
+    return Logic(
+        lut=lut[0] * multipliers.lut + lut[1] * (adders + accumulator),
+        lc=lc[0] * (multipliers.lc + adders) + lc[1] * accumulator,
+        ff=accumulator,
+        carry4=lc[0] * (multipliers.carry4 + adders / 4) + accumulator / 4,
+    )
+
+
+def merge_factors(
+    table: SynthesisTable, left_out: Dot | None = None
+) -> tuple[tuple[float, float], tuple[float, float]]:
+    """Return the (LUT, LC) merge factors of a table's dot products, all or all but one.
+
+    Raises:
+        InputError: If fewer than two are left.
+    """
+    keys = [key for key in table.dots if key != left_out]
+    if len(keys) < 2:
+        raise InputError(f"merge factors must be fitted on 2 or more dot products, not {len(keys)}")
+    found = []
+    for name in ("lut", "lc"):
+        rows = []
+        for key in keys:
+            multipliers, adders, accumulator = table.dot_terms(*key)
+            measured = getattr(table.dots[key], name)
+            array, rest = getattr(multipliers, name), float(accumulator)
+            both = (array, rest + adders) if name == "lut" else (array + adders, rest)
+            rows.append([value / measured for value in both])
+        fit = np.linalg.lstsq(np.array(rows), np.ones(len(rows)), rcond=None)[0]
+        found.append((float(fit[0]), float(fit[1])))
+    return found[0], found[1]
 
 
 def adder_tree_bits(product_bits: int, length: int) -> int:

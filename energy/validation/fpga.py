@@ -6,16 +6,16 @@ from pathlib import Path
 
 from hwsim.energy.finn import MatrixUnit
 from hwsim.energy.logic import Logic
+from hwsim.energy.luts import TABLE as SHIPPED
 from hwsim.energy.luts import (
-    MERGE_LC,
-    MERGE_LUT,
     Multiplier,
     SynthesisTable,
+    merge_factors,
+    merged,
     shipped_rows,
     table_of,
     xc7,
 )
-from hwsim.energy.luts import TABLE as SHIPPED
 
 from .row import Row, Target
 
@@ -84,30 +84,11 @@ def dot_products(data: Path) -> Iterator[Row]:
         w, a = int(row["w_bits"]), int(row["a_bits"])
         parameters = _parameters(row)
         length, accumulator = int(parameters["length"]), int(parameters["accumulator_bits"])
-        parts = table.dot_parts(w, a, length, accumulator)
         lut, lc = merge_factors(table, (w, a, length, accumulator))
+        logic = merged(table.dot_terms(w, a, length, accumulator), lut, lc)
         case = f"{w}x{a} length {length}"
-        yield Row(DOTS, f"{case} lc", float(row["lc"]), parts.lc * lc, "lc")
-        yield Row(f"{DOTS}, LUT", f"{case} lut", float(row["lut"]), parts.lut * lut, "lut")
-
-
-def merge_factors(
-    table: SynthesisTable, left_out: tuple[int, int, int, int] | None = None
-) -> tuple[float, float]:
-    """Return the (LUT, LC) merge factors fitted on a table's dot products but one.
-
-    Each is the reciprocal of the mean ratio of parts to measurement.
-    """
-    ratios = [
-        (parts.lut / logic.lut, parts.lc / logic.lc)
-        for key, logic in table.dots.items()
-        if key != left_out
-        for parts in (table.dot_parts(*key),)
-    ]
-    if not ratios:
-        return MERGE_LUT, MERGE_LC
-    lut, lc = (len(ratios) / sum(column) for column in zip(*ratios, strict=True))
-    return lut, lc
+        yield Row(DOTS, f"{case} lc", float(row["lc"]), logic.lc, "lc")
+        yield Row(f"{DOTS}, LUT", f"{case} lut", float(row["lut"]), logic.lut, "lut")
 
 
 def requantizers(data: Path) -> Iterator[Row]:
@@ -129,7 +110,7 @@ def requantizers(data: Path) -> Iterator[Row]:
         ]
         logic = table_of(others).dyadic(accumulator, bits, dsp=dsp)
         case = f"{accumulator} x {bits} bits{', DSP' if dsp else ''}"
-        # The shifter's factor saw the row: its error is not one of a row held out.
+        # Its factor saw the row: this is no error of a row held out.
         yield Row(UNITS, f"{case} lc", float(row["lc"]), logic.lc, "lc", held_out=False)
 
 

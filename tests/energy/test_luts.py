@@ -4,7 +4,16 @@ from itertools import product
 import pytest
 
 from hwsim.energy.finn import MatrixUnit
-from hwsim.energy.luts import Multiplier, adder_tree_bits, dsp_blocks, xc7
+from hwsim.energy.luts import (
+    MERGE_LC,
+    MERGE_LUT,
+    Multiplier,
+    adder_tree_bits,
+    dsp_blocks,
+    merge_factors,
+    merged,
+    xc7,
+)
 from hwsim.energy.softmax_units import NORMALIZERS, ratio_matrix, softmax_unit, softmax_units
 from hwsim.energy.validation import COMPARISONS, TARGETS, judged
 from hwsim.energy.validation.fpga import INTERPOLATED
@@ -44,8 +53,22 @@ def test_the_parts_of_a_dot_product_exceed_it_as_published() -> None:
     }  # fmt: skip
     table = xc7()
     for (w, a, length), percent in published.items():
-        parts = table.dot_parts(w, a, length, 24)
-        assert round(100 * (parts.lc / table.dots[w, a, length, 24].lc - 1)) == percent
+        multipliers, adders, accumulator = table.dot_terms(w, a, length, 24)
+        parts = multipliers.lc + adders + accumulator
+        assert round(100 * (parts / table.dots[w, a, length, 24].lc - 1)) == percent
+
+
+def test_the_merge_factors_are_those_of_the_table() -> None:
+    lut, lc = merge_factors(xc7())
+    assert lut == pytest.approx(MERGE_LUT, abs=2e-3) and lc == pytest.approx(MERGE_LC, abs=2e-3)
+
+
+def test_dot_products_of_the_table_are_predicted_without_themselves() -> None:
+    # All of the table's, not only the reference's: up to 32 products.
+    table = xc7()
+    for key, measured in table.dots.items():
+        lut, lc = merge_factors(table, key)
+        assert merged(table.dot_terms(*key), lut, lc).lc == pytest.approx(measured.lc, rel=0.15)
 
 
 def test_an_adder_tree_grows_a_bit_per_level() -> None:
