@@ -33,11 +33,14 @@ class Need(NamedTuple):
         lc: LUT sites, rounded up.
         dsp: Multiplier blocks.
         bram: Memory blocks of 18 Kib.
+        carry4: Carry chains of four bits, of which each lies in a slice of four sites; no budget
+            counts them, because how they share slices with other logic was not measured.
     """
 
     lc: Ints
     dsp: Ints
     bram: Ints
+    carry4: Ints
 
 
 @dataclass(frozen=True)
@@ -181,14 +184,13 @@ def _streaming(shape: Shape, build: Build) -> Foldings:
             logic = softmax_unit(exp, normalizer, dsp_allowed=dsp).logic
         else:
             logic = xc7().layer_norm[dsp]
-        found.append((logic.lc, logic.dsp))
+        found.append((logic.lc, logic.dsp, logic.carry4))
     n = len(copies)
     all_copies = np.tile(copies, len(found))
-    lc = np.repeat([one[0] for one in found], n) * all_copies
-    dsp_count = np.repeat([one[1] for one in found], n) * all_copies
+    lc, blocks, carry4 = (np.repeat(counts, n) * all_copies for counts in zip(*found, strict=True))
     cycles = -(-shape.elements * _PASSES[shape.work] // all_copies)
     name = "softmax" if shape.work is Work.SOFTMAX else "layer norm"
-    need = Need(_ints(lc), _ints(dsp_count), np.zeros_like(all_copies))
+    need = Need(_ints(lc), _ints(blocks), np.zeros_like(all_copies), _ints(carry4))
     return Foldings(cycles, {name: need}, {"copies": all_copies})
 
 
@@ -217,7 +219,9 @@ def _matrix(shape: Shape, build: Build) -> Foldings:
         )
     depth = shape.mw * shape.mh // (pe * simd)
 
-    dots = np.array([table.dot_product(w, a, n, acc).lc for n in simds])[at]
+    measured = [table.dot_product(w, a, n, acc) for n in simds]
+    dots = np.array([logic.lc for logic in measured])[at]
+    chains = np.array([logic.carry4 for logic in measured])[at]
     trees = np.array([adder_tree_bits(w + a, n) + acc for n in simds])[at]
     blocks = -(-pe // max(packed.products, 1)) * simd
     fixes = packed.correction_lut * (pe // max(packed.products, 1)) * simd
@@ -225,6 +229,7 @@ def _matrix(shape: Shape, build: Build) -> Foldings:
         _ints(np.where(dsp == 1, pe * trees + fixes, pe * dots)),
         np.where(dsp == 1, blocks, 0),
         np.zeros_like(pe),
+        _ints(pe * np.where(dsp == 1, trees / 4, chains)),
     )
 
     if shape.stored:
@@ -233,9 +238,10 @@ def _matrix(shape: Shape, build: Build) -> Foldings:
             np.where(distributed == 1, luts, 0),
             np.zeros_like(pe),
             np.where(distributed == 1, 0, block_memory(pe * simd * w, depth)),
+            np.zeros_like(pe),
         )
     else:
-        memory = Need(np.zeros_like(pe), np.zeros_like(pe), np.zeros_like(pe))
+        memory = Need(*(np.zeros_like(pe),) * 4)
 
     copies = -(-pe * simd // shape.mw)
     if build.requantizer == "dyadic":
@@ -246,9 +252,10 @@ def _matrix(shape: Shape, build: Build) -> Foldings:
         _ints(copies * np.array([way.lc for way in ways])[requantize_dsp]),
         copies * np.array([int(way.dsp) for way in ways])[requantize_dsp],
         np.zeros_like(pe),
+        _ints(copies * np.array([way.carry4 for way in ways])[requantize_dsp]),
     )
     zero = np.zeros_like(pe)
-    control = Need(zero + build.control, zero, zero)
+    control = Need(zero + build.control, zero, zero, zero)
     parts = {
         "dot products": dot,
         "weights": memory,

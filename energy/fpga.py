@@ -41,6 +41,7 @@ class Part:
         lut: LUT sites.
         dsp: Multiplier blocks.
         bram_18k: Memory blocks.
+        carry4: Carry chains of four bits.
         finn_lut: LUTs of the whole layer as FINN estimates them at this folding, multipliers in
             LUTs; on the layer's first part, None for layers that FINN has no formula for.
     """
@@ -53,6 +54,7 @@ class Part:
     lut: int
     dsp: int
     bram_18k: int
+    carry4: int
     finn_lut: int | None = None
 
 
@@ -67,6 +69,7 @@ class Explained:
             input that its window spans.
         used: Summed resources.
         budget: Usable resources: the part's closure limits.
+        sites_high: LUT sites if every carry chain kept its slice to itself.
         unpriced: Nodes whose circuits nobody measured.
     """
 
@@ -75,6 +78,7 @@ class Explained:
     first_result_s: float
     used: Mapping[str, int]
     budget: Mapping[str, int]
+    sites_high: int
     unpriced: tuple[str, ...]
 
 
@@ -177,6 +181,7 @@ def explain(
         first_result_s=(waits + before) / clock,
         used={name: sum(getattr(part, name) for part in parts) for name in _RESOURCES},
         budget=dict(zip(_RESOURCES, budget_of(platform.fabric).tolist(), strict=True)),
+        sites_high=sum(max(part.lut, 4 * part.carry4) for part in parts),
         unpriced=tuple(
             layer.node
             for unit in units
@@ -203,10 +208,10 @@ def _parts(unit: str, layer: Layer, option: Option, way: Foldings, index: int) -
         folding = f"{labels['copies']} copies"
     finn = _finn(layer, option, labels).lut if "pe" in labels else None
     for name, need in way.parts.items():
-        lc, dsp, bram = (int(values[index]) for values in need)
+        lc, dsp, bram, carry4 = (int(values[index]) for values in need)
         if lc or dsp or bram:
             cycles = int(way.cycles[index])
-            yield Part(unit, layer.node, folding, cycles, name, lc, dsp, bram, finn)
+            yield Part(unit, layer.node, folding, cycles, name, lc, dsp, bram, carry4, finn)
             finn = None
 
 

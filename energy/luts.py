@@ -139,7 +139,12 @@ class SynthesisTable:
             InputError: If a width is not in [1, 32].
         """
         _check_widths(w_bits, a_bits)
-        return self.multipliers[kind, signed].at(w_bits, a_bits)
+        series = self.multipliers[kind, signed]
+        logic = series.at(w_bits, a_bits)
+        if (w_bits, a_bits) in series.points:
+            return logic
+        bits = w_bits + a_bits  # each needs a LUT, and two of them may share a site
+        return Logic(max(logic.lut, bits), max(logic.lc, bits / 2), 0.0, logic.carry4)
 
     def mac(
         self, w_bits: int, a_bits: int, accumulator_bits: int, kind: Multiplier = Multiplier.ROW

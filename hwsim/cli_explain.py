@@ -38,7 +38,7 @@ def _show_design(design: "Explained") -> None:
     """Print every part of every layer, and how full the part is."""
     print(
         f"{'layer':32} {'folding':28} {'cycles':>10}  {'part':14}"
-        f"{'LUT':>8}{'DSP':>6}{'BRAM18':>8}{'FINN LUT':>10}"
+        f"{'LUT':>8}{'CARRY4':>8}{'DSP':>6}{'BRAM18':>8}{'FINN LUT':>10}"
     )
     before = None
     for part in design.parts:
@@ -46,13 +46,13 @@ def _show_design(design: "Explained") -> None:
         before = part.node
         lead = f"{tail(part.node):32} {part.folding:28} {part.cycles:10,}" if new else " " * 72
         finn = "" if part.finn_lut is None else f"{part.finn_lut:,}"
-        print(
-            f"{lead}  {part.part:14}{part.lut:8,}{part.dsp:6,}{part.bram_18k:8,}{finn:>10}".rstrip()
-        )
+        counts = f"{part.lut:8,}{part.carry4:8,}{part.dsp:6,}{part.bram_18k:8,}{finn:>10}"
+        print(f"{lead}  {part.part:14}{counts}".rstrip())
     for name, used in design.used.items():
         limit = design.budget[name]
         share = f" ({100 * used / limit:.1f} %)" if limit else ""
         print(f"{name}: {used:,} of {limit:,} usable{share}")
+    print(f"lut: up to {design.sites_high:,} if every carry chain keeps its slices to itself")
     print(f"interval between results: {1e6 * design.interval_s:.4g} us, ", end="")
     rate = f"{1 / design.interval_s:.4g} results/s, " if design.interval_s else ""
     print(f"{rate}first result after about {1e6 * design.first_result_s:.4g} us")

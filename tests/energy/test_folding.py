@@ -18,7 +18,9 @@ _BUDGET = st.tuples(*(st.integers(0, 24),) * 3)
 
 def layer_of(options: list[tuple[int, ...]]) -> Foldings:
     table = np.array(options, dtype=np.int64)
-    return Foldings(table[:, 0], {"all": Need(table[:, 1], table[:, 2], table[:, 3])}, {})
+    return Foldings(
+        table[:, 0], {"all": Need(table[:, 1], table[:, 2], table[:, 3], table[:, 0])}, {}
+    )
 
 
 def best_of_all(layers: list[list[tuple[int, ...]]], budget: tuple[int, ...]) -> int | None:

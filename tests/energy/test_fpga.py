@@ -55,6 +55,8 @@ def test_the_parts_add_up_to_the_table(name: str) -> None:
         "lut": table.total.lut, "dsp": table.total.dsp, "bram_18k": table.total.bram_18k
     }  # fmt: skip
     assert all(found.used[key] <= found.budget[key] for key in found.used)
+    assert found.used["lut"] <= found.sites_high
+    assert found.sites_high >= 4 * sum(part.carry4 for part in found.parts)
     assert found.interval_s == table.total.latency_s
     slowest = max(part.cycles for part in found.parts)
     assert found.interval_s == slowest / platform.clock.si
