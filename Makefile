@@ -9,7 +9,7 @@ STAMP := $(VENV)/.installed
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(RUN) -m pip install --quiet --constraint constraints.txt --editable ".[torch,oracle,demo,test,lint]"
+	$(RUN) -m pip install --quiet --constraint constraints.txt --editable ".[torch,oracle,rtl,demo,test,lint]"
 	touch $(STAMP)
 
 demo: $(STAMP)

@@ -57,6 +57,7 @@ __all__ = [
     "run",
     "sensitivity",
     "trace",
+    "trace_rtl",
     "uniform_allocations",
     "validate",
 ]

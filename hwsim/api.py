@@ -51,7 +51,7 @@ MAX_FILE_BYTES = 1 << 31
 __all__ = [
     "accumulators", "allocate", "attribute", "calibrate", "cost", "from_torch", "identify", "load",
     "load_platform", "pareto", "percentile_allocation", "quantize", "random_inputs", "run",
-    "sensitivity", "trace", "uniform_allocations", "validate",
+    "sensitivity", "trace", "trace_rtl", "uniform_allocations", "validate",
 ]  # fmt: skip
 
 
@@ -226,6 +226,52 @@ def trace(
 ) -> dict[str, NDArray[Any]]:
     """Return every activation of a graph by name, inputs first; arguments as for `run`."""
     return _execute(graph, inputs, profile, threads, None, keep_all=True)
+
+
+def trace_rtl(
+    graph: Graph,
+    inputs: Arrays,
+    folder: str | Path,
+    *,
+    profile: Profile | None = None,
+    overwrite: bool = False,
+) -> Path:
+    """Write every word of a run for RTL, and testbenches that check a design against them.
+
+    Per layer: `$readmemh` files of activations, weights, biases, zero points, multipliers, shifts,
+    tables and accumulators, one per port; `index.json` says what they are. Every accumulator is
+    requantized again and must give the run's own codes before its layer is written.
+
+    Args:
+        graph: An integer graph.
+        inputs: As for `run`.
+        folder: The folder to make, at once or not at all; it must be empty or not exist.
+        profile: As for `run`.
+        overwrite: Whether to replace an earlier trace.
+
+    Returns:
+        The folder's real path.
+
+    Raises:
+        InputError: If an input does not fit, or the folder may not be written.
+        GraphError: As for `run`.
+    """
+    from hwsim.rtl.folder import TRACE_FILE, trace_files
+
+    chosen = _profile_of(graph, profile)
+    arrays = trace(graph, inputs, profile=chosen)
+    from hwsim.kernels.record import record
+    from hwsim.reports.run_folder import FolderKind, write_folder
+    from hwsim.reports.strict_json import dump
+
+    target = Path(folder)
+    empty = target.is_dir() and not any(target.iterdir())
+    files = trace_files(graph, chosen, record(graph, chosen, arrays), dump)
+    kind = FolderKind("trace", TRACE_FILE)
+    try:
+        return write_folder(target, files, kind, overwrite=overwrite or empty)
+    except OSError as error:
+        raise InputError(f"{target}: output must be writable; {error.strerror}") from error
 
 
 def _execute(

@@ -199,7 +199,9 @@ def _sha256(array: Any) -> str:
 
 def trace(
     model: Model,
-    out: Annotated[Path, typer.Option("--out", "-o", help="Where the .npz goes.")],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="The .npz, or the folder of --format hex.")
+    ],
     data: Data = None,
     key: Key = None,
     divide: Divide = 1.0,
@@ -209,17 +211,28 @@ def trace(
     profile: Annotated[str | None, typer.Option(help="Arithmetic; the model's own.")] = None,
     random: Annotated[int | None, typer.Option(help="Use this many random inputs.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of the random inputs.")] = 0,
+    form: Annotated[
+        str, typer.Option("--format", help="npz, or hex: a folder of words and testbenches.")
+    ] = "npz",
+    force: Annotated[bool, typer.Option("--force", help="Replace an earlier hex folder.")] = False,
 ) -> None:
-    """Write every activation of a model as an .npz, by value name."""
+    """Write every activation of a model: an .npz by value name, or a folder for RTL."""
     import hwsim
     from hwsim.archives import write_arrays
+    from hwsim.errors import InputError
     from hwsim.feeding import Preparation, read_feed
 
+    if form not in ("npz", "hex"):
+        raise InputError(f"--format must be npz or hex, not {form!r}")
     graph = hwsim.load(model, profile)
     if random is not None:
         arrays = hwsim.random_inputs(graph, random, seed)
     else:
         arrays = read_feed(graph, data, key, Preparation.of(divide, mean, std), limit).arrays
+    if form == "hex":
+        hwsim.trace_rtl(graph, arrays, out, profile=profile, overwrite=force)
+        print(f"{out}: {len(graph.nodes)} layers of {graph.name}")
+        return
     made = hwsim.trace(graph, arrays, profile=profile)
     write_arrays(out, made)
     print(f"{out}: {len(made)} values of {graph.name}")

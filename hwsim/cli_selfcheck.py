@@ -3,6 +3,7 @@
 import os
 from collections.abc import Sequence
 from dataclasses import asdict
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -67,19 +68,21 @@ def _folder(given: Path | None, variable: str, name: str) -> Path:
 
 
 def _print(checks: Sequence["Check"]) -> None:
-    """Print one line per check under a heading per area and pair of sides."""
-    print(f"{'':44}{'run':>8}{'skipped':>9}{'wrong':>7}{'elements':>15}")
-    heading = ""
-    for check in checks:
-        sides = f"{check.area}: {check.profile} against {check.against}"
-        if sides != heading:
-            heading = sides
-            print(heading)
-        print(f"  {check.subject[:42]:42}{_numbers([check])}")
-    print(f"{'total':44}{_numbers(checks)}")
+    """Print one line per check under a heading, with its sums, per area and pair of sides."""
+    print(f"{'':52}{'run':>8}{'skipped':>9}{'wrong':>7}{'elements':>15}")
+    for sides, group in groupby(checks, _sides):
+        members = list(group)
+        print(f"{sides[:52]:52}{_numbers(members)}")
+        for check in members:
+            print(f"  {check.subject[:50]:50}{_numbers([check])}")
+    print(f"{'total':52}{_numbers(checks)}")
     for check in checks:
         if check.note:
             print(f"{check.area}, {check.subject}: {check.note}")
+
+
+def _sides(check: "Check") -> str:
+    return f"{check.area}: {check.profile} / {check.against}"
 
 
 def _numbers(checks: Sequence["Check"]) -> str:

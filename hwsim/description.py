@@ -46,19 +46,22 @@ def read_toml(path: Path, refusal: type[HwsimError]) -> dict[str, Any]:
         raise refusal(f"{path.name} must be TOML in UTF-8: {error}") from error
 
 
-def first_sentence(error: ValidationError, kinds: Collection[str] = ()) -> str:
+def first_sentence(
+    error: ValidationError, kinds: Collection[str] = (), tags: Collection[str] = ()
+) -> str:
     """Return the first broken rule as "<field.path> must be <rule>, not <value>".
 
     Args:
         error: What the schema found.
         kinds: Tags of a union; pydantic puts them into the path of a field.
+        tags: Tags of inner unions, which the file does not spell.
     """
-    return _sentence(error.errors()[0], kinds)
+    return _sentence(error.errors()[0], kinds, tags)
 
 
-def _sentence(error: ErrorDetails, kinds: Collection[str]) -> str:
+def _sentence(error: ErrorDetails, kinds: Collection[str], tags: Collection[str]) -> str:
     kind, context = error["type"], error.get("ctx", {})
-    steps = [step for step in error["loc"] if step not in kinds]
+    steps = [step for step in error["loc"] if step not in kinds and step not in tags]
     value: object = error["input"]
     if kind == "rule":
         steps += [context["field"]] if context["field"] else []

@@ -119,9 +119,9 @@ class Op(Enum):
     GATHER = "gather"
     QUANTIZE = "quantize"
     DEQUANTIZE = "dequantize"
+    DYNAMIC_QUANTIZE = "dynamic_quantize"
     FAKE_QUANT = "fake_quant"
     FAKE_TRUNC = "fake_trunc"
-    DYNAMIC_QUANTIZE = "dynamic_quantize"
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,8 +195,8 @@ _ROWS = (
     OpSpec(Op.GATHER, GatherAttrs, (2, 2), gather_shape, Work.MOVE),
     OpSpec(Op.QUANTIZE, NoAttrs, (1, 1), same_shape, Work.ELEMENTWISE),
     OpSpec(Op.DEQUANTIZE, NoAttrs, (1, 1), same_shape, Work.ELEMENTWISE),
+    OpSpec(Op.DYNAMIC_QUANTIZE, NoAttrs, (1, 1), dynamic_shape, Work.ELEMENTWISE),
     OpSpec(Op.FAKE_QUANT, FakeQuantAttrs, (1, 1), same_shape, Work.ELEMENTWISE, float_only=True),
     OpSpec(Op.FAKE_TRUNC, FakeTruncAttrs, (1, 1), same_shape, Work.ELEMENTWISE, float_only=True),
-    OpSpec(Op.DYNAMIC_QUANTIZE, NoAttrs, (1, 1), dynamic_shape, Work.ELEMENTWISE),
 )
 OPS = MappingProxyType({spec.op: spec for spec in _ROWS})

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from hwsim.attributes import ConvAttrs, MatMulAttrs
+from hwsim.attributes import ConvAttrs, MatMulAttrs, PoolAttrs
 from hwsim.batch import with_batch
 from hwsim.errors import InputError
 from hwsim.fuse import LINEAR, MOVES, accumulator_values, fuse
@@ -158,13 +158,13 @@ def workload(graph: Graph) -> tuple[Unit, ...]:
     parts = partition(single)
     tensors = _tensors_by_unit(parts)
     layers: dict[str, list[Layer]] = {}
-    for node in parts.graph.nodes:
+    for order, node in enumerate(parts.graph.nodes):
         if OPS[node.op].work is Work.MOVE:
             continue
         if any(name in parts.accumulators for name in node.inputs):
             continue  # a fused addition rides on its layer's output stage
         name = parts.unit.get(node.name, node.name)
-        layers.setdefault(name, []).append(_layer(parts.graph, node))
+        layers.setdefault(name, []).append(_layer(parts.graph, node, order))
     choices = set(parts.units)
     border = parts.border
     names = [*layers, *(name for name in tensors if name not in layers)]
@@ -245,7 +245,7 @@ def _native(parts: Partition, unit: str) -> Option | None:
     return Option(max(weights) or max(activations), max(activations))
 
 
-def _layer(graph: Graph, node: Node) -> Layer:
+def _layer(graph: Graph, node: Node, order: int) -> Layer:
     out = graph.values[node.outputs[0]]
     groups, m, n, k, kernel, weights = 1, out.elements, 1, 1, (1, 1), 0
     if node.op in _WEIGHTED:
@@ -272,7 +272,10 @@ def _layer(graph: Graph, node: Node) -> Layer:
         m, n = out.shape[-2:]
         k = a[-2] if node.attrs.transpose_a else a[-1]
         groups = math.prod(out.shape[:-2])
+    elif isinstance(node.attrs, PoolAttrs):
+        kernel = node.attrs.kernel
     has_bias = node.op in _WEIGHTED and len(node.inputs) > 2 and node.inputs[2]
+    windowed = isinstance(node.attrs, ConvAttrs | PoolAttrs)
     return Layer(
         node=node.name,
         work=OPS[node.op].work,
@@ -285,7 +288,32 @@ def _layer(graph: Graph, node: Node) -> Layer:
         out_shape=out.shape,
         weight_elements=weights,
         bias_elements=graph.values[node.inputs[2]].elements if has_bias else 0,
+        in_shape=graph.values[node.inputs[0]].shape,
+        stride=node.attrs.stride if windowed else (1, 1),
+        order=order,
+        linear_in=_is_linear(graph, node.inputs[0]),
+        linear_out=_is_linear(graph, node.outputs[0]),
+        is_maximum=node.op is Op.MAX_POOL_2D,
     )
+
+
+def _is_linear(graph: Graph, name: str) -> bool:
+    """Return whether a value crosses the border, or data movement shows it in another order."""
+    if name in graph.input_names or name in graph.output_names:
+        return True
+    maker = graph.producer.get(name)
+    touching = [*graph.consumers[name], *([maker] if maker else [])]
+    return any(
+        OPS[node.op].work is Work.SOFTMAX
+        or (OPS[node.op].work is Work.MOVE and not _keeps_rows(graph, node))
+        for node in touching
+    )
+
+
+def _keeps_rows(graph: Graph, node: Node) -> bool:
+    """Return whether data movement changes no more than the shape above (width, channels)."""
+    before, after = graph.values[node.inputs[0]].shape, graph.values[node.outputs[0]].shape
+    return node.op is Op.RESHAPE and (1, 1, *before)[-2:] == (1, 1, *after)[-2:]
 
 
 def _recurrent(graph: Graph, node: Node) -> tuple[int, int, int, int]:

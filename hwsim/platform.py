@@ -6,14 +6,25 @@ are names of what a chip supports, not measurements; the row that holds them has
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import BaseModel, Field, Tag, TypeAdapter, ValidationError, model_validator
 
 from hwsim.description import Table, broken_rule, first_sentence
 from hwsim.errors import PlatformError
+from hwsim.platform_array import (
+    ARRAY_KIND,
+    ARRAY_KINDS,
+    BLOCK,
+    ROW_STATIONARY,
+    SYSTOLIC,
+    RowStationaryArray,
+    SystolicArray,
+)
 from hwsim.platform_fpga import DataflowDesign, DspBlock
 from hwsim.quantity import (
     Bandwidth,
+    Banks,
     Brams,
+    Bytes,
     Capacity,
     Cycles,
     CyclesPerElement,
@@ -26,7 +37,6 @@ from hwsim.quantity import (
     Frequency,
     Luts,
     MacRate,
-    Passes,
     Power,
     Processors,
     Quantity,
@@ -76,6 +86,9 @@ class MemoryLevel(Table):
         keeps_weights: Whether weights may stay in it from one inference to the next.
         capacity: Its size; demanded on chip.
         bandwidth: Peak rate, None where no source states one (it then bounds nothing).
+        burst: A full burst; a shorter one takes as long. None: transfers of any length.
+        read_latency: Cycles until the first byte comes.
+        write_latency: Cycles until the first byte is taken.
         energy_read: Energy of a bit read.
         energy_write: Energy of a bit written.
     """
@@ -86,6 +99,9 @@ class MemoryLevel(Table):
     keeps_weights: bool = False
     capacity: Capacity | None = None
     bandwidth: Bandwidth | None = None
+    burst: Bytes | None = None
+    read_latency: Cycles | None = None
+    write_latency: Cycles | None = None
     energy_read: EnergyPerBit
     energy_write: EnergyPerBit
 
@@ -179,29 +195,50 @@ class NpuArray(Table):
         micro_block_height: Output rows computed at once.
         micro_block_depth: Output channels computed at once.
         buffer: On-chip memory of the engine's input blocks and accumulators.
+        input_granule: Banks of 1 KiB in which 8-bit input blocks come.
+        accumulator_granule: Banks in which 32-bit accumulators come.
+        startup: Wait of a kernel step where a block is a single micro-block.
         output_cycles: Output stage, default operators.
-        add_cycles: Output stage, elementwise operators.
-        pool_cycles: Output stage, pooling.
-        softmax_passes: Elementwise passes that a softmax becomes.
-        pass_overhead: Cycles of the smallest pass.
+        add_cycles: Output stage, additions and subtractions.
+        multiply_cycles: Output stage, products.
+        pool_cycles: Output stage, maximum pooling.
+        table_cycles: Output stage, table look-ups.
+        wide_cycles: Output stage, elementwise operators on 32 bits.
+        wide_unary_cycles: The same of those with one operand.
     """
 
     micro_block_width: Elements
     micro_block_height: Elements
     micro_block_depth: Elements
     buffer: Capacity
+    input_granule: Banks
+    accumulator_granule: Banks
+    startup: Cycles
     output_cycles: CyclesPerElement
     add_cycles: CyclesPerElement
+    multiply_cycles: CyclesPerElement
     pool_cycles: CyclesPerElement
-    softmax_passes: Passes
-    pass_overhead: Cycles
+    table_cycles: CyclesPerElement
+    wide_cycles: CyclesPerElement
+    wide_unary_cycles: CyclesPerElement
+
+
+_ComputeArray = Annotated[
+    Annotated[NpuArray, Tag(BLOCK)]
+    | Annotated[SystolicArray, Tag(SYSTOLIC)]
+    | Annotated[RowStationaryArray, Tag(ROW_STATIONARY)],
+    ARRAY_KIND,
+]
 
 
 class NpuPlatform(_Clocked):
-    """An NPU whose array runs 8-bit blocks; narrower weights are stored and streamed narrower."""
+    """An NPU. Its array is a block engine unless it states a dataflow.
+
+    A pair of widths below the array's runs at the array's rate; it is stored and moved narrower.
+    """
 
     kind: Literal["npu"]
-    array: NpuArray
+    array: _ComputeArray
 
 
 class GpuCores(Table):
@@ -320,7 +357,7 @@ def parse_platform(table: dict[str, Any], file: str) -> Platform:
     try:
         return _ADAPTER.validate_python(table)
     except ValidationError as error:
-        raise PlatformError(f"{file}: {first_sentence(error, _KINDS)}") from error
+        raise PlatformError(f"{file}: {first_sentence(error, _KINDS, ARRAY_KINDS)}") from error
 
 
 def json_schema() -> dict[str, Any]:

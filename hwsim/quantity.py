@@ -9,8 +9,9 @@ from hwsim.description import Table, broken_rule
 
 _SI = {
     "pJ/MAC": 1e-12, "pJ/bit": 1e-12, "W": 1.0, "MHz": 1e6, "GB/s": 1e9, "KiB": 1024.0,
-    "us": 1e-6, "fJ/LUT/cycle": 1e-15, "MAC/cycle": 1.0, "element": 1.0, "cycle/element": 1.0,
-    "cycle": 1.0, "pass": 1.0, "SM": 1.0, "LUT": 1.0, "DSP": 1.0, "BRAM_18K": 1.0, "1": 1.0,
+    "us": 1e-6, "fJ/LUT/cycle": 1e-15, "MAC/cycle": 1.0, "word/cycle": 1.0, "element": 1.0,
+    "cycle/element": 1.0, "cycle": 1.0, "bank": 1.0, "B": 1.0, "SM": 1.0, "LUT": 1.0, "DSP": 1.0,
+    "BRAM_18K": 1.0, "1": 1.0,
 }  # fmt: skip
 
 
@@ -86,10 +87,12 @@ Bandwidth = Annotated[Quantity, *_in_unit("GB/s")]
 Capacity = Annotated[Quantity, *_in_unit("KiB")]
 Duration = Annotated[Quantity, *_in_unit("us")]
 MacRate = Annotated[Quantity, *_in_unit("MAC/cycle")]
+WordsPerCycle = Annotated[Quantity, *_in_unit("word/cycle")]
 Elements = Annotated[Quantity, *_in_unit("element", whole=True)]
 CyclesPerElement = Annotated[Quantity, *_in_unit("cycle/element")]
-Cycles = Annotated[Quantity, *_in_unit("cycle")]
-Passes = Annotated[Quantity, *_in_unit("pass", whole=True)]
+Cycles = Annotated[Quantity, *_in_unit("cycle", whole=True)]
+Banks = Annotated[Quantity, *_in_unit("bank", whole=True)]
+Bytes = Annotated[Quantity, *_in_unit("B", whole=True)]
 Processors = Annotated[Quantity, *_in_unit("SM", whole=True)]
 Luts = Annotated[Quantity, *_in_unit("LUT", whole=True)]
 Dsps = Annotated[Quantity, *_in_unit("DSP", whole=True)]

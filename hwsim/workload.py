@@ -46,6 +46,15 @@ class Layer:
         weight_elements: Stored weight codes; 0 where both operands are activations.
         bias_elements: Stored biases, 32 bits each.
         accumulator_bits: Width of the accumulator, proved by `verify` or the profile's.
+        in_shape: Shape of the first input, batch 1; () where nobody stated it.
+        stride: (height, width) of the window's steps.
+        order: Its place in the network's order of execution.
+        linear_in: Whether the input lies as it crosses the network's border or a reshape, so that
+            the platform is not free to choose its layout.
+        linear_out: The same of the output.
+        is_maximum: Whether a pooling takes the maximum.
+        encoded_weight_bits: Stored size of the weights at their stated width after the platform's
+            compression, where that is known; else the packed width counts.
     """
 
     node: str
@@ -60,6 +69,13 @@ class Layer:
     weight_elements: int
     bias_elements: int
     accumulator_bits: int = 32
+    in_shape: tuple[int, ...] = ()
+    stride: tuple[int, int] = (1, 1)
+    order: int = 0
+    linear_in: bool = False
+    linear_out: bool = False
+    is_maximum: bool = False
+    encoded_weight_bits: int | None = None
 
     @property
     def out_elements(self) -> int:

@@ -26,7 +26,7 @@ from hwsim.quant import (
 
 from .elementwise import look_up
 from .float32 import add_ratios, average_pool_float32, multiply_ratio, softmax_table_rows
-from .lower_linear import Array, Step
+from .lower_linear import Array, Lowered, Step
 from .pool import mean_rows
 from .scaling import Site, fixed_scaling, output_range
 
@@ -35,7 +35,8 @@ MAX_RATIO = float(1 << 40)
 _EXP_RESERVE = 5.0  # natural exponents kept free below float32's largest number
 
 
-def _flat(array: Array, shape: tuple[int, ...]) -> Array:
+def flat(array: Array, shape: tuple[int, ...]) -> Array:
+    """Return an operand broadcast to a shape, as one contiguous row."""
     return np.ascontiguousarray(np.broadcast_to(array, shape)).reshape(-1)
 
 
@@ -66,7 +67,7 @@ def lower_add_ratios(site: Site) -> Step:
 
     def step(arrays: Sequence[Array]) -> tuple[Array, ...]:
         made = np.empty(out.elements, out.dtype.storage)
-        left, right = _flat(arrays[0], out.shape), _flat(arrays[1], out.shape)
+        left, right = flat(arrays[0], out.shape), flat(arrays[1], out.shape)
         add_ratios(left, right, a_ratio, b_ratio, offset, qmin, qmax, made)
         return (made.reshape(out.shape),)
 
@@ -83,7 +84,7 @@ def lower_mul_ratio(site: Site) -> Step:
 
     def step(arrays: Sequence[Array]) -> tuple[Array, ...]:
         made = np.empty(out.elements, out.dtype.storage)
-        left, right = _flat(arrays[0], out.shape), _flat(arrays[1], out.shape)
+        left, right = flat(arrays[0], out.shape), flat(arrays[1], out.shape)
         multiply_ratio(left, right, a_zero, b_zero, ratio, offset, qmin, qmax, made)
         return (made.reshape(out.shape),)
 
@@ -121,7 +122,7 @@ def all_reals(site: Site, value: Value) -> NDArray[np.float32]:
     return dequantize_array(codes, params_of(site, value))
 
 
-def lower_codes_table(site: Site, table: NDArray[np.integer]) -> Step:
+def lower_codes_table(site: Site, table: NDArray[np.integer]) -> Lowered:
     """Return the step that replaces every code by its entry."""
     x, out = site.operand(0), site.result()
     first: Any = np.int64(site.integer(x).min)
@@ -131,7 +132,7 @@ def lower_codes_table(site: Site, table: NDArray[np.integer]) -> Step:
         look_up(np.ascontiguousarray(arrays[0]).reshape(-1), table, first, made)
         return (made.reshape(out.shape),)
 
-    return step
+    return Lowered(step, {"table": table})
 
 
 def joined_codes(site: Site, part: Value) -> NDArray[np.integer]:

@@ -11,7 +11,7 @@ from hwsim.profile import Method
 from hwsim.verify import largest_code
 
 from .gelu import gelu_by_polynomial, gelu_by_shifts
-from .lower_linear import Array, Step
+from .lower_linear import Array, Lowered, Step
 from .lower_pointwise import lower_table
 from .scaling import Site, exact_scaling, fixed_scaling
 
@@ -20,7 +20,7 @@ _INT32_MAX = (1 << 31) - 1
 SIGMOID_BITS = 8
 
 
-def lower_gelu(site: Site) -> Step:
+def lower_gelu(site: Site) -> Step | Lowered:
     """Lower GELU by the profile's rule."""
     lower = {Method.IBERT: _by_polynomial, Method.IVIT: _by_shifts}
     return lower.get(site.rule.method, lower_table)(site)

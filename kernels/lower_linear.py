@@ -1,6 +1,7 @@
 """Lowering of the accumulating operators: weights are packed once, at plan time."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,11 +18,27 @@ from hwsim.errors import InputError
 from hwsim.graph import Value
 from hwsim.verify import centered_weights
 
+from .arith import Scaling
 from .conv import batched_matmul, conv_2d, depthwise_conv_2d, fully_connected, transpose_conv
 from .scaling import Scratch, Site, aligned, product_scaling
 
 Array = NDArray[Any]
 Step = Callable[[Sequence[Array]], tuple[Array, ...]]
+
+
+@dataclass(frozen=True)
+class Lowered:
+    """A step together with the constants that its kernel reads.
+
+    Args:
+        step: The kernel call.
+        constants: What the call computes with besides activations, by port name: the very arrays
+            or views of them, so that whoever writes them out cannot disagree with the engine.
+            Weights are centered and in the graph's layout; a `Scaling` is a requantizer.
+    """
+
+    step: Step
+    constants: Mapping[str, Array | Scaling | int]
 
 
 def _packed(site: Site, axes: tuple[int, ...]) -> NDArray[np.signedinteger]:
@@ -55,7 +72,7 @@ def _empty(out: Value, shape: tuple[int, ...]) -> Array:
     return np.empty(shape, out.dtype.storage)
 
 
-def lower_conv_2d(site: Site) -> Step:
+def lower_conv_2d(site: Site) -> Lowered:
     """Lower CONV_2D."""
     attrs = site.node.attrs
     assert isinstance(attrs, ConvAttrs)
@@ -83,10 +100,11 @@ def lower_conv_2d(site: Site) -> Step:
         scratch.give(acc)
         return (made,)
 
-    return step
+    ohwi = weights.transpose(0, 4, 1, 2, 3)  # with the groups as an axis of their own
+    return Lowered(step, {"weights": ohwi, "bias": bias, "requantize": scaling})
 
 
-def lower_depthwise_conv_2d(site: Site) -> Step:
+def lower_depthwise_conv_2d(site: Site) -> Lowered:
     """Lower DEPTHWISE_CONV_2D."""
     attrs = site.node.attrs
     assert isinstance(attrs, ConvAttrs)
@@ -108,10 +126,10 @@ def lower_depthwise_conv_2d(site: Site) -> Step:
         scratch.give(acc)
         return (made,)
 
-    return step
+    return Lowered(step, {"weights": weights, "bias": bias, "requantize": scaling})
 
 
-def lower_transpose_conv(site: Site) -> Step:
+def lower_transpose_conv(site: Site) -> Lowered:
     """Lower TRANSPOSE_CONV."""
     attrs = site.node.attrs
     assert isinstance(attrs, TransposeConvAttrs)
@@ -140,10 +158,11 @@ def lower_transpose_conv(site: Site) -> Step:
         scratch.give(acc)
         return (made,)
 
-    return step
+    ohwi = weights.transpose(3, 0, 1, 2)
+    return Lowered(step, {"weights": ohwi, "bias": bias, "requantize": scaling})
 
 
-def lower_fully_connected(site: Site) -> Step:
+def lower_fully_connected(site: Site) -> Lowered:
     """Lower FULLY_CONNECTED."""
     attrs = site.node.attrs
     assert isinstance(attrs, FullyConnectedAttrs)
@@ -163,10 +182,10 @@ def lower_fully_connected(site: Site) -> Step:
         scratch.give(acc)
         return (made.reshape(out.shape),)
 
-    return step
+    return Lowered(step, {"weights": weights.T, "bias": bias, "requantize": scaling})
 
 
-def lower_matmul(site: Site) -> Step:
+def lower_matmul(site: Site) -> Lowered:
     """Lower MATMUL of two activations."""
     attrs = site.node.attrs
     assert isinstance(attrs, MatMulAttrs)
@@ -186,7 +205,7 @@ def lower_matmul(site: Site) -> Step:
         scratch.give(acc)
         return (made.reshape(out.shape),)
 
-    return step
+    return Lowered(step, {"requantize": scaling})
 
 
 def matrices(array: Array, batch: tuple[int, ...], transpose: bool) -> Array:

@@ -11,7 +11,7 @@ from hwsim.norm import FRACTION_BITS, RECIPROCAL_BITS, epsilon_code, overflow_sh
 from hwsim.ops import Op
 from hwsim.profile import Method
 
-from .lower_linear import Array, Step
+from .lower_linear import Array, Lowered, Step
 from .norm import layer_norm_by_reciprocal, layer_norm_rows
 from .scaling import Site, exact_scaling, fixed_scaling
 
@@ -21,7 +21,7 @@ _MAX_CHANNELS = 4096
 _WIDE_BITS = 61
 
 
-def lower_norm(site: Site) -> Step:
+def lower_norm(site: Site) -> Step | Lowered:
     """Lower LAYER_NORM and RMS_NORM with constant integer gamma and beta."""
     x = site.operand(0)
     channels = x.shape[-1]
@@ -45,7 +45,7 @@ def _beta(site: Site, channels: int) -> Any:
     return beta.data.astype(np.int64)
 
 
-def _by_division(site: Site, channels: int) -> Step:
+def _by_division(site: Site, channels: int) -> Lowered:
     """Lower a norm whose gamma has one scale, beta that of gamma's product."""
     attrs = site.node.attrs
     assert isinstance(attrs, NormAttrs)
@@ -74,7 +74,8 @@ def _by_division(site: Site, channels: int) -> Step:
         )
         return (made.reshape(out.shape),)
 
-    return step
+    constants = {"gamma": factor, "beta": shift, "epsilon": code, "fraction_bits": FRACTION_BITS}
+    return Lowered(step, {**constants, "requantize": scaling})
 
 
 def _by_reciprocal(site: Site, channels: int) -> Step:

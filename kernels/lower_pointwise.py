@@ -33,6 +33,7 @@ from .elementwise import (
 from .hard_swish import HardSwish
 from .lower_float32 import (
     all_reals,
+    flat,
     lower_add_ratios,
     lower_binary_reals,
     lower_codes_table,
@@ -40,7 +41,7 @@ from .lower_float32 import (
     requantized,
 )
 from .lower_interpolate import lower_lut_513, lower_sigmoid_16, nearly_power_of_two
-from .lower_linear import Array, Step
+from .lower_linear import Array, Lowered, Step
 from .rsqrt import rsqrt_codes
 from .scaling import (
     UNSCALED,
@@ -62,11 +63,7 @@ _RSQRT_FRACTION_BITS = 20
 _BEYOND_CODES = float(1 << 31)
 
 
-def _flat(array: Array, shape: tuple[int, ...]) -> Array:
-    return np.ascontiguousarray(np.broadcast_to(array, shape)).reshape(-1)
-
-
-def lower_add(site: Site) -> Step:
+def lower_add(site: Site) -> Step | Lowered:
     """Lower ADD and SUB by the profile's rule."""
     sign = 1 if site.op is Op.ADD else -1
     method = site.rule.method
@@ -92,7 +89,7 @@ def _fused(site: Site) -> Activation:
     return site.node.attrs.activation
 
 
-def _add_shifted(site: Site, sign: int) -> Step:
+def _add_shifted(site: Site, sign: int) -> Lowered:
     """Lower an addition at a common scale.
 
     Source: tensorflow/lite/kernels/add.cc.
@@ -112,11 +109,12 @@ def _add_shifted(site: Site, sign: int) -> Step:
 
     def step(arrays: Sequence[Array]) -> tuple[Array, ...]:
         made = np.empty(out.elements, out.dtype.storage)
-        left, right = _flat(arrays[0], out.shape), _flat(arrays[1], out.shape)
+        left, right = flat(arrays[0], out.shape), flat(arrays[1], out.shape)
         add_shifted(left, right, a_zero, b_zero, shift, sign, a_scaling, b_scaling, scaling, made)
         return (made.reshape(out.shape),)
 
-    return step
+    scalings = {"requantize_a": a_scaling, "requantize_b": b_scaling, "requantize": scaling}
+    return Lowered(step, {"left_shift": shift, **scalings})
 
 
 def _add_powers(site: Site, sign: int, powers: Sequence[int]) -> Step:
@@ -180,7 +178,7 @@ def lower_squared_difference(site: Site) -> Step:
 
     def step(arrays: Sequence[Array]) -> tuple[Array, ...]:
         made = np.empty(out.elements, out.dtype.storage)
-        left, right = _flat(arrays[0], out.shape), _flat(arrays[1], out.shape)
+        left, right = flat(arrays[0], out.shape), flat(arrays[1], out.shape)
         square_difference(left, right, a_zero, b_zero, shift, a_scaling, b_scaling, scaling, made)
         return (made.reshape(out.shape),)
 
@@ -253,7 +251,7 @@ def _add_once(site: Site, sign: int) -> Step:
     def step(arrays: Sequence[Array]) -> tuple[Array, ...]:
         made = np.empty(out.elements, out.dtype.storage)
         add_once(
-            _flat(arrays[0], out.shape), _flat(arrays[1], out.shape), a_zero, b_zero,
+            flat(arrays[0], out.shape), flat(arrays[1], out.shape), a_zero, b_zero,
             left, sign * right, right_shift, zero_point, qmin, qmax, made,
         )  # fmt: skip
         return (made.reshape(out.shape),)
@@ -261,7 +259,7 @@ def _add_once(site: Site, sign: int) -> Step:
     return step
 
 
-def _add_apart(site: Site, sign: int) -> Step:
+def _add_apart(site: Site, sign: int) -> Lowered:
     """Lower an addition whose operands are rounded one by one; an accumulator may be one."""
     a, b, out = site.operand(0), site.operand(1), site.result()
     rule = site.rule
@@ -283,11 +281,11 @@ def _add_apart(site: Site, sign: int) -> Step:
 
     def step(arrays: Sequence[Array]) -> tuple[Array, ...]:
         made = np.empty((out.elements // channels, channels), out.dtype.storage)
-        left, right = (_flat(array, out.shape).reshape(made.shape) for array in arrays)
+        left, right = (flat(array, out.shape).reshape(made.shape) for array in arrays)
         add_apart(left, right, zeros[0], zeros[1], sign, scalings[0], scalings[1], scaling, made)
         return (made.reshape(out.shape),)
 
-    return step
+    return Lowered(step, {"requantize_a": scalings[0], "requantize_b": scalings[1]})
 
 
 def _common_zero(site: Site, value: Value) -> Any:
@@ -297,7 +295,7 @@ def _common_zero(site: Site, value: Value) -> Any:
     return np.int64(value.quant.zero_point[0])
 
 
-def lower_mul(site: Site) -> Step:
+def lower_mul(site: Site) -> Step | Lowered:
     """Lower MUL of two codes. Source: tensorflow/lite/kernels/mul.cc."""
     if site.rule.method is Method.DEQUANTIZED:
         return lower_binary_reals(site)
@@ -315,11 +313,11 @@ def lower_mul(site: Site) -> Step:
 
     def step(arrays: Sequence[Array]) -> tuple[Array, ...]:
         made = np.empty(out.elements, out.dtype.storage)
-        left, right = _flat(arrays[0], out.shape), _flat(arrays[1], out.shape)
+        left, right = flat(arrays[0], out.shape), flat(arrays[1], out.shape)
         multiply(left, right, a_zero, b_zero, scaling, made)
         return (made.reshape(out.shape),)
 
-    return step
+    return Lowered(step, {"requantize": scaling})
 
 
 _CLAMPS = {
@@ -329,7 +327,7 @@ _CLAMPS = {
 }
 
 
-def lower_rescale(site: Site) -> Step:
+def lower_rescale(site: Site) -> Step | Lowered:
     """Lower integer QUANTIZE and stand-alone clamps: one ratio, one rounding, one clamp."""
     x, out = site.operand(0), site.result()
     if x.is_float:
@@ -353,7 +351,7 @@ def lower_rescale(site: Site) -> Step:
         rescale(arrays[0].reshape(made.shape), x_zero, scaling, made)
         return (made.reshape(out.shape),)
 
-    return step
+    return Lowered(step, {"requantize": scaling})
 
 
 def _code_scaling(
@@ -414,7 +412,7 @@ def lower_dequantize(site: Site) -> Step:
     return step
 
 
-def lower_leaky_relu(site: Site) -> Step:
+def lower_leaky_relu(site: Site) -> Lowered:
     """Lower LEAKY_RELU. Source: numerics.md, section 2.1."""
     attrs = site.node.attrs
     assert isinstance(attrs, LeakyReluAttrs)
@@ -438,7 +436,7 @@ def lower_leaky_relu(site: Site) -> Step:
         leaky_relu(arrays[0].reshape(-1), x_zero, above, below, made)
         return (made.reshape(out.shape),)
 
-    return step
+    return Lowered(step, {"requantize_above": above, "requantize_below": below})
 
 
 def _logistic(x: float) -> float:
@@ -489,7 +487,7 @@ _FUNCTIONS: Mapping[Op, Callable[[float], float]] = MappingProxyType(
 )
 
 
-def lower_table(site: Site) -> Step:
+def lower_table(site: Site) -> Step | Lowered:
     """Lower a function of one code to a table, of all codes where they have at most 8 bits.
 
     Entry v is clamp(round(f(s_in * (v - z_in)) * (1 / s_out)) + z_out), ties away from zero, the
@@ -509,7 +507,7 @@ def lower_table(site: Site) -> Step:
     return lower_codes_table(site, _table(site))
 
 
-def _lower_unary_reals(site: Site) -> Step:
+def _lower_unary_reals(site: Site) -> Lowered:
     """Lower a function of one operand between dequantized and quantized reals to a table."""
     reals = all_reals(site, site.operand(0))
     return lower_codes_table(site, requantized(site, _function_of(site)(reals)))

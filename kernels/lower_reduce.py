@@ -12,7 +12,7 @@ from hwsim.profile import Method, ScaleProduct
 
 from .arith import Scaling
 from .lower_float32 import lower_average_pool_reals, lower_mean_ratio
-from .lower_linear import Array, Step
+from .lower_linear import Array, Lowered, Step
 from .pool import average_pool_codes, average_pool_scaled, max_pool_2d, mean_rows
 from .scaling import (
     Site,
@@ -23,7 +23,7 @@ from .scaling import (
 )
 
 
-def lower_pool(site: Site) -> Step:
+def lower_pool(site: Site) -> Step | Lowered:
     """Lower AVERAGE_POOL_2D and MAX_POOL_2D."""
     attrs = site.node.attrs
     assert isinstance(attrs, PoolAttrs)
@@ -56,7 +56,7 @@ def lower_pool(site: Site) -> Step:
         )  # fmt: skip
         return (made,)
 
-    return scaled
+    return Lowered(scaled, {"requantize": by_count})
 
 
 def count_scaling(site: Site) -> Scaling:
@@ -97,7 +97,7 @@ def mean_scaling(site: Site) -> Scaling:
     return fixed_scaling(rule, [divided_ratio], zero_point, dtype.min, dtype.max)
 
 
-def lower_mean(site: Site) -> Step:
+def lower_mean(site: Site) -> Step | Lowered:
     """Lower MEAN over any axes."""
     attrs = site.node.attrs
     assert isinstance(attrs, MeanAttrs)
@@ -115,4 +115,4 @@ def lower_mean(site: Site) -> Step:
         mean_rows(rows, x_zero, scaling, made)
         return (made.reshape(out.shape),)
 
-    return step
+    return Lowered(step, {"requantize": scaling})

@@ -12,7 +12,7 @@ from hwsim.profile import Method
 
 from .lower_float32 import lower_softmax_table
 from .lower_interpolate import lower_softmax_16
-from .lower_linear import Array, Step
+from .lower_linear import Array, Lowered, Step
 from .scaling import Site
 from .softmax import softmax_by_division, softmax_by_reciprocal, softmax_rows, softmax_rows_by_table
 
@@ -26,7 +26,7 @@ _INT32_MAX = (1 << 31) - 1
 _Rows = Callable[[Array, int, int, Array], None]
 
 
-def lower_softmax(site: Site) -> Step:
+def lower_softmax(site: Site) -> Step | Lowered:
     """Lower SOFTMAX.
 
     The output's scale must be 2**-bits and its zero point the smallest code; by IVIT it must be a
@@ -60,7 +60,10 @@ def lower_softmax(site: Site) -> Step:
         apply(rows, first_visible, queries, made)
         return (made.reshape(out.shape),)
 
-    return step
+    if site.rule.method is not Method.GEMMLOWP:
+        return step
+    names = ("multiplier", "left_shift", "smallest_difference")
+    return Lowered(step, dict(zip(names, _fixed_point(site), strict=True)))
 
 
 def _check_output(site: Site) -> None:
@@ -77,10 +80,11 @@ def _check_output(site: Site) -> None:
         )
 
 
-def _gemmlowp(site: Site) -> _Rows:
+def _fixed_point(site: Site) -> tuple[int, int, int]:
+    """Return multiplier, left shift and smallest difference of the Q5.26 exponential's argument."""
     attrs = site.node.attrs
     assert isinstance(attrs, SoftmaxAttrs)
-    x, dtype = site.operand(0), site.integer(site.result())
+    x = site.operand(0)
     fraction = 31 - _INPUT_INTEGER_BITS
     ratio = min(attrs.beta * site.scale_of(x) * (1 << fraction), (1 << 31) - 1.0)
     scaled = quantize_multiplier(ratio)
@@ -88,10 +92,16 @@ def _gemmlowp(site: Site) -> _Rows:
     if left_shift < 0:
         raise site.fail(f"input scale must be at least 2**-26 / beta, not {site.scale_of(x):g}")
     smallest = -(((1 << _INPUT_INTEGER_BITS) - 1) * (1 << fraction) >> left_shift)
+    return scaled.multiplier, left_shift, smallest
+
+
+def _gemmlowp(site: Site) -> _Rows:
+    dtype = site.integer(site.result())
+    multiplier, left_shift, smallest = _fixed_point(site)
 
     def apply(rows: Array, first_visible: int, queries: int, made: Array) -> None:
         softmax_rows(
-            rows, scaled.multiplier, left_shift, smallest, dtype.bits, dtype.min, dtype.max,
+            rows, multiplier, left_shift, smallest, dtype.bits, dtype.min, dtype.max,
             first_visible, queries, made,
         )  # fmt: skip
 

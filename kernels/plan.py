@@ -13,10 +13,12 @@ from hwsim.ops import Op
 from hwsim.profile import NumericProfile
 from hwsim.verify import verify
 
+from .arith import Scaling
 from .lower_float32 import lower_dynamic_quantize
 from .lower_gelu import lower_gelu
 from .lower_linear import (
     Array,
+    Lowered,
     Step,
     lower_conv_2d,
     lower_depthwise_conv_2d,
@@ -51,7 +53,7 @@ from .lower_reduce import lower_mean, lower_pool
 from .lower_softmax import lower_softmax
 from .scaling import Site
 
-KERNELS: Mapping[Op, Callable[[Site], Step]] = MappingProxyType(
+KERNELS: Mapping[Op, Callable[[Site], Step | Lowered]] = MappingProxyType(
     {
         Op.CONV_2D: lower_conv_2d,
         Op.DEPTHWISE_CONV_2D: lower_depthwise_conv_2d,
@@ -104,11 +106,14 @@ CHUNK = 8
 
 
 @dataclass(frozen=True)
-class _Call:
+class Call:
+    """A kernel call of a plan: the step, the names it reads, makes and frees, its constants."""
+
     step: Step
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     dead: tuple[str, ...]
+    constants: Mapping[str, Array | Scaling | int]
 
 
 @dataclass(frozen=True)
@@ -122,7 +127,7 @@ class Plan:
     """
 
     graph: Graph
-    calls: tuple[_Call, ...]
+    calls: tuple[Call, ...]
     constants: Mapping[str, Array]
 
     def run(self, inputs: Mapping[str, Array], *, keep_all: bool = False) -> dict[str, Array]:
@@ -152,9 +157,10 @@ def lower(graph: Graph, profile: NumericProfile) -> Plan:
     for index, node in enumerate(graph.nodes):
         site = Site(graph, node, profile)
         try:
-            step = KERNELS[node.op](site)
+            made = KERNELS[node.op](site)
+            lowered = made if isinstance(made, Lowered) else Lowered(made, {})
             if node.name in bounds and bounds[node.name].bits > site.rule.accumulator_bits:
-                step = lower_narrow(site)
+                lowered = Lowered(lower_narrow(site), lowered.constants)
         except HwsimError as error:
             if str(error).startswith("node "):
                 raise
@@ -167,9 +173,10 @@ def lower(graph: Graph, profile: NumericProfile) -> Plan:
             and name not in graph.output_names
             and not graph.values[name].is_constant
         )
-        calls.append(_Call(step, inputs, node.outputs, dead))
-    constants = {name: value.data for name, value in graph.values.items() if value.data is not None}
-    return Plan(graph, tuple(calls), constants)
+        constants = MappingProxyType(dict(lowered.constants))
+        calls.append(Call(lowered.step, inputs, node.outputs, dead, constants))
+    arrays = {name: value.data for name, value in graph.values.items() if value.data is not None}
+    return Plan(graph, tuple(calls), arrays)
 
 
 def _refuse_unkernelled(graph: Graph) -> None:

@@ -1,4 +1,4 @@
-"""Run folders: all files of a run appear at once, or none does."""
+"""Folders of results: all files of a run or a trace appear at once, or none does."""
 
 import ctypes
 import errno
@@ -6,8 +6,9 @@ import os
 import secrets
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,22 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 MANIFEST_FILE = "manifest.json"
+
+
+@dataclass(frozen=True, slots=True)
+class FolderKind:
+    """A kind of folder that is written whole.
+
+    Args:
+        noun: What errors call it.
+        marker: The file that every such folder holds; a folder without it is never replaced.
+    """
+
+    noun: str
+    marker: str
+
+
+RUN = FolderKind("run", MANIFEST_FILE)
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
 
@@ -30,10 +47,7 @@ def write_run(
     *,
     overwrite: bool = False,
 ) -> Path:
-    """Write a run folder in one step and return its real path.
-
-    Everything goes to a hidden sibling folder first, reaches the disk, and is then renamed; an
-    error or an interrupt leaves what was there before.
+    """Write a run folder in one step and return its real path; see `write_folder`.
 
     Args:
         folder: The folder to make; missing parents are made as well.
@@ -46,13 +60,42 @@ def write_run(
     """
     for name in files:
         _require_inside(name)
-    target = folder.resolve()  # a link to a folder stays a link
-    _require_free(target, folder, overwrite=overwrite)
+        if name == MANIFEST_FILE:
+            raise InputError(
+                f"a run's file must not be named {MANIFEST_FILE!r}; it is written for you"
+            )
     content = {**files, MANIFEST_FILE: manifest_json(manifest)}
+    return write_folder(folder, content.items(), RUN, overwrite=overwrite)
+
+
+def write_folder(
+    folder: Path,
+    files: Iterable[tuple[str, bytes | str]],
+    kind: FolderKind,
+    *,
+    overwrite: bool = False,
+) -> Path:
+    """Write a folder in one step and return its real path.
+
+    Everything goes to a hidden sibling folder first, reaches the disk, and is then renamed; an
+    error or an interrupt leaves what was there before.
+
+    Args:
+        folder: The folder to make; missing parents are made as well.
+        files: Relative path and content, one after the other, so that not all need be in memory.
+        kind: What is written; one of the files must be its marker.
+        overwrite: Whether to replace an earlier folder of the same kind.
+
+    Raises:
+        InputError: If the folder exists and may not be replaced, or a name leaves the folder.
+    """
+    target = folder.resolve()  # a link to a folder stays a link
+    _require_free(target, folder, kind, overwrite=overwrite)
     target.parent.mkdir(parents=True, exist_ok=True)
     with _hidden_sibling(target) as temporary:
         temporary.mkdir()
-        for name, data in content.items():
+        for name, data in files:
+            _require_inside(name)
             path = temporary / name
             path.parent.mkdir(parents=True, exist_ok=True)
             _write_through(path, data.encode() if isinstance(data, str) else data)
@@ -61,7 +104,7 @@ def write_run(
         if target.exists():
             _swap(temporary, target)
         else:
-            _rename(temporary, target, folder)
+            _rename(temporary, target, folder, kind)
         _sync_folder(target.parent)
     return target
 
@@ -79,27 +122,27 @@ def write_file(path: Path, data: bytes) -> None:
 
 
 def _require_inside(name: str) -> None:
-    """Refuse a file name that is no plain relative path, or that is the manifest's."""
+    """Refuse a file name that is no plain relative path."""
     path = PurePosixPath(name)
     plain = name == path.as_posix() and not PureWindowsPath(name).anchor and "\\" not in name
     if not plain or not path.parts or path.is_absolute() or ".." in path.parts or "\0" in name:
         raise InputError(f"a run's file must be named by a plain relative path, not {name!r}")
-    if name == MANIFEST_FILE:
-        raise InputError(f"a run's file must not be named {MANIFEST_FILE!r}; it is written for you")
 
 
-def _require_free(target: Path, shown: Path, *, overwrite: bool) -> None:
-    """Refuse to replace anything but an earlier run or an empty folder, and those unasked."""
+def _require_free(target: Path, shown: Path, kind: FolderKind, *, overwrite: bool) -> None:
+    """Refuse to replace anything but an earlier one or an empty folder, and those unasked."""
     if not target.exists():
         return
     if not target.is_dir():
-        raise InputError(f"run folder {str(shown)!r} must be a folder, not a file")
+        raise InputError(f"{kind.noun} folder {str(shown)!r} must be a folder, not a file")
     if not overwrite:
-        raise InputError(f"run folder {str(shown)!r} must not exist yet; overwrite it to replace")
-    if any(target.iterdir()) and not (target / MANIFEST_FILE).is_file():
         raise InputError(
-            f"run folder {str(shown)!r} must hold {MANIFEST_FILE} to be overwritten; "
-            "what stands there is no run"
+            f"{kind.noun} folder {str(shown)!r} must not exist yet; overwrite it to replace"
+        )
+    if any(target.iterdir()) and not (target / kind.marker).is_file():
+        raise InputError(
+            f"{kind.noun} folder {str(shown)!r} must hold {kind.marker} to be overwritten; "
+            f"what stands there is no {kind.noun}"
         )
 
 
@@ -136,14 +179,14 @@ def _sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def _rename(temporary: Path, target: Path, shown: Path) -> None:
+def _rename(temporary: Path, target: Path, shown: Path, kind: FolderKind) -> None:
     """Give the finished folder its name, unless somebody else took it meanwhile."""
     try:
         temporary.rename(target)
     except OSError as error:
         if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
             raise InputError(
-                f"run folder {str(shown)!r} must not exist yet; overwrite it to replace"
+                f"{kind.noun} folder {str(shown)!r} must not exist yet; overwrite it to replace"
             ) from error
         raise
 

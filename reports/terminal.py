@@ -162,7 +162,7 @@ def fitting(
             unit = Column(heading, [short[name] for name in names], numeric=False)
             grid = _grid(title, (unit, *kept))
             if left_out:
-                grid.caption = Text(f"too narrow for: {left_out}")
+                grid.caption = Text(f"columns that did not fit: {left_out}")
             for line in range(len(names)):
                 last = has_total and line == len(names) - 1
                 if last:

@@ -22,7 +22,7 @@ from hwsim.errors import (
     UnsupportedOperatorError,
 )
 from hwsim.formats import onnx as onnx_reader
-from hwsim.formats import tflite_ops
+from hwsim.formats import tflite as tflite_reader
 from hwsim.formats.onnx import read_onnx
 from hwsim.formats.onnx_quantized import MICROSOFT, QUANTIZED
 from hwsim.formats.tflite import read_tflite
@@ -205,8 +205,8 @@ def test_unsupported_onnx_operator() -> None:
 
 def test_unsupported_tflite_operator(monkeypatch: pytest.MonkeyPatch) -> None:
     data = tflite()
-    readers = {name: read for name, read in tflite_ops.READERS.items() if name != "ADD"}
-    monkeypatch.setattr("hwsim.formats.tflite.READERS", readers)
+    readers = {name: read for name, read in tflite_reader.ALL_READERS.items() if name != "ADD"}
+    monkeypatch.setattr(tflite_reader, "ALL_READERS", readers)
     known = ", ".join(sorted(readers))
     refused(
         UnsupportedOperatorError,

@@ -1,13 +1,17 @@
 """int16 against LiteRT itself: every code of every table, and softmax rows of every kind."""
 
 from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from tests.litert import LiteRT, available
+import hwsim
+from hwsim.errors import FormatError
+from tests.litert import LiteRT, LiteRTRefused, available
 from tests.selfcheck_cases import WIDE_SCALES, Tally, judge, wide_sweep
-from tests.strategies import Draw, single, softmax_16
+from tests.strategies import Draw, generate, single, softmax_16
 from tests.tflite_writer import Tensor
 
 SWEEPS = [(operator, scale) for operator, scales in WIDE_SCALES.items() for scale in scales]
@@ -62,3 +66,32 @@ def test_a_million_pairs_equal_litert(litert: LiteRT, operator: str) -> None:
     judge(litert, tally, single(operator, [a, b], [out], feed))
     assert (tally.run, tally.wrong, tally.note) == (1, 0, "")
     assert tally.elements == 1 << 20
+
+
+SYMMETRIC = [
+    "CONV_2D_INT16", "DEPTHWISE_CONV_2D_INT16", "TRANSPOSE_CONV_INT16", "FULLY_CONNECTED_INT16",
+    "BATCH_MATMUL_INT16", "ADD_INT16", "SUB_INT16", "MUL_INT16", "QUANTIZE_INT16",
+    "LEAKY_RELU_INT16", "RELU_INT16", "RELU6_INT16", "MEAN_INT16", "LOGISTIC_INT16", "TANH_INT16",
+    "EXP_INT16", "RSQRT_INT16", "SOFTMAX_INT16", "CONCATENATION_INT16",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("operator", SYMMETRIC)
+def test_a_zero_point_is_refused_as_litert_does(
+    litert: LiteRT, tmp_path: Path, operator: str
+) -> None:
+    case = generate(operator, 3)
+    name = case.model.outputs[0]
+    tensors = tuple(
+        replace(tensor, zero_point=(9,)) if tensor.name == name else tensor
+        for tensor in case.model.tensors
+    )
+    data = replace(case.model, tensors=tensors).to_bytes()
+    with pytest.raises(LiteRTRefused):
+        litert.run(data, [case.feed])
+    path = tmp_path / "net.tflite"
+    path.write_bytes(data)
+    kind = case.model.operators[0].builtin
+    sentence = rf"net.tflite: operator 0 \({kind}\): zero point of int16 '{name}' must be 0, not 9"
+    with pytest.raises(FormatError, match=sentence):
+        hwsim.load(path)

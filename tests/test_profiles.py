@@ -15,7 +15,7 @@ from hwsim.kernels.arith import INT32_MAX, INT32_MIN, scale
 from hwsim.kernels.scaling import pack_scaling, shiftable_multiplier
 from hwsim.multiplier import Multiplier
 from hwsim.ops import Op
-from hwsim.profile import Method, OperatorRule, Requant
+from hwsim.profile import Method, OperatorRule, Overflow, Requant
 from hwsim.profiles import PROFILES, find_profile
 from hwsim.profiles.file import json_schema
 from hwsim.quant import Rounding
@@ -139,6 +139,39 @@ def test_a_file_that_says_what_tflite_ref_does_gives_its_integers(tmp_path: Path
     assert all(np.array_equal(one[name], two[name]) for name in one)
 
 
+@pytest.mark.parametrize("name", PROFILES)
+def test_a_row_that_changes_nothing_keeps_every_case_of_its_base(tmp_path: Path, name: str) -> None:
+    base = PROFILES[name]
+    rows = "".join(
+        f'[[rule]]\noperators = ["{op.value}"]\nwidths = [{width}]\nclamp = "{rule.clamp.value}"\n'
+        for (op, width), rule in base.rules.items()
+    )
+    head = f'name = "same"\nreproduces = "its base"\nbased_on = "{name}"\n'
+    assert find_profile(write(tmp_path, head + rows)).rules == base.rules
+
+
+def test_a_row_changes_each_case_of_its_base(tmp_path: Path) -> None:
+    text = GOOD + 'widths = [16]\noverflow = "wrap"\n'
+    kept = PROFILES["tflite_ref"].rule(Op.CONV_2D, 16)
+    assert kept.narrow_bias is not None
+    narrow = replace(kept.narrow_bias, overflow=Overflow.WRAP)
+    changed = replace(kept, overflow=Overflow.WRAP, narrow_bias=narrow)
+    assert find_profile(write(tmp_path, text)).rule(Op.CONV_2D, 16) == changed
+
+
+@pytest.mark.parametrize("line", ['ties = "up"', "multiplier_bits = 12"])
+def test_a_row_that_says_how_to_round_is_for_every_bias(tmp_path: Path, line: str) -> None:
+    rule = find_profile(write(tmp_path, GOOD + f"widths = [16]\n{line}\n")).rule(Op.CONV_2D, 16)
+    assert rule.narrow_bias is None
+
+
+def test_a_row_that_says_how_to_round_is_for_every_node(tmp_path: Path) -> None:
+    text = GOOD.replace("tflite_ref", "xnnpack").replace("conv_2d", "leaky_relu")
+    rule = find_profile(write(tmp_path, text + 'method = "requantize"\nties = "up"\n'))
+    assert rule.rule(Op.LEAKY_RELU, 8).condition is None
+    assert rule.rule(Op.LEAKY_RELU, 8).otherwise is None
+
+
 WRONG = [
     ('shift = "floor"\nties = "up"', "ties must be absent under shift 'floor', not 'up'"),
     ('shift = "truncate"\ndoubling = true', "doubling must be false under shift 'truncate'"),
@@ -159,6 +192,14 @@ WRONG = [
     ("table = [1, 2]", "table must be absent under method requantize, not given"),
     ("tie = 3", r"rule\[0\].tie must be a key that the schema knows, not 'tie'"),
     ("doubling = 1", r"rule\[0\].doubling must be true or false, not 1"),
+    (
+        'ties = "up"\n[[rule]]\noperators = ["conv_2d"]\nties = "away"',
+        r"rule\[1\], operator conv_2d: ties must be given by one rule at 8 bits, not by rule\[0\]",
+    ),
+    (
+        'ties = "up"\n[[rule]]\noperators = ["conv_2d"]\nshift = "floor"',
+        r"shift must be given by one rule at 8 bits, not by rule\[0\] too",
+    ),
     ('[[rule]]\noperators = ["conv_3d"]', "operator must be one of .*, not 'conv_3d'"),
     ('[[rule]]\noperators = ["layer_norm"]', "arithmetic must be given where no built-in rule"),
     ('[[rule]]\noperators = ["gelu"]\ntable = [1, 2, 3]', "table must hold 2, 4, 8 ... 256 codes"),
@@ -226,7 +267,7 @@ def test_a_table_of_the_profile_is_used_and_checked(tmp_path: Path) -> None:
 
 def test_the_schema_names_every_field() -> None:
     row = json_schema()["$defs"]["Row"]["properties"]
-    # Rules inside rules are for built-in profiles: a file's row is for every node.
+    # Rules inside rules cannot be written in a file; its rows keep those of their base.
     kept_back = ("requant", "product", "narrow_bias", "condition", "otherwise")
     rule = {name for name in OperatorRule.__slots__ if name not in kept_back}
     assert rule | {"operators", "widths", "arithmetic", "scale_product"} <= set(row)

@@ -222,6 +222,35 @@ def test_negative_batch_norm_factors_turn_codes(tmp_path: Path) -> None:
     assert bias.data is not None and bias.data.tolist() == [0, 8]
 
 
+def test_zero_points_of_weights_are_taken_off(tmp_path: Path) -> None:
+    """Codes 12 and 5 around 8 are 4 and -3, which unsigned codes do not hold: five bits do."""
+    n = Net(0)
+    w = n.quant(n.constant([[2.0, -1.5]]), 0.5, 4, zero=8, signed=0)
+    y = n.quant(n.node("Gemm", [n.quant("x", 0.25, 8), w], transB=1), 0.5, 8)
+    path = saved(n.done((2,), y), tmp_path)
+    graph, reals = hwsim.load(path), hwsim.load(path, "float")
+    weights = graph.values[graph.nodes[-1].inputs[1]]
+    assert weights.data is not None and weights.data.tolist() == [[4, -3]]
+    assert weights.dtype == IntType(5)
+    stored = reals.values[reals.nodes[1].inputs[1]].data
+    assert stored is not None and stored.tolist() == [[2.0, -1.5]]
+
+
+def test_maps_behind_a_layer_are_folded_in_order(tmp_path: Path) -> None:
+    """((acc / 8 + 1) * 3 - 0.5): the sum's unit becomes 3 / 8, the bias 2.5 = 6.67 units -> 7."""
+    n = Net(0)
+    w = n.quant(n.constant([[1.5, -1.0]]), 0.5, 3, narrow=1)
+    y = n.node("Gemm", [n.quant("x", 0.25, 8), w], transB=1)
+    y = n.node("Mul", [n.node("Add", [y, n.constant([1.0])]), n.constant([3.0])])
+    y = n.quant(n.node("Sub", [y, n.constant([0.5])]), 0.75, 8)
+    graph = hwsim.load(saved(n.done((2,), y), tmp_path))
+    weights, bias = (graph.values[name] for name in graph.nodes[-1].inputs[1:])
+    assert weights.quant is not None and weights.quant.scale == (1.5,)
+    assert bias.data is not None and bias.data.tolist() == [7]
+    codes = hwsim.run(graph, np.array([[5, 1]], np.int8))
+    assert codes[graph.output_names[0]].tolist() == [[10]]  # (15 - 2 + 7) / 2
+
+
 def test_outputs_without_a_quantizer_are_accumulators(tmp_path: Path) -> None:
     n = Net(0)
     y = n.node("Gemm", [n.quant("x", 0.25, 8), n.weights(3, 7, bits=4)], transB=1)

@@ -34,6 +34,17 @@ def _as_float32(name: str, array: NDArray[Any]) -> NDArray[np.float32]:
     return data
 
 
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What a computed tensor holds: reals, or codes and what they mean."""
+
+    dtype: DType
+    quant: QuantParams | None = None
+
+
+REALS = Kind(FLOAT32)
+
+
 class Facet(Enum):
     """What a constant behind a QONNX quantizer is read as.
 
@@ -53,17 +64,6 @@ class Facet(Enum):
     TYPES = "types"
 
 
-@dataclass(frozen=True, slots=True)
-class Kind:
-    """What a computed tensor holds: reals, or codes and what they mean."""
-
-    dtype: DType
-    quant: QuantParams | None = None
-
-
-REALS = Kind(FLOAT32)
-
-
 @dataclass
 class Builder:
     """What has been read so far.
@@ -75,10 +75,10 @@ class Builder:
         constants: Every tensor known before a run.
         aliases: Names that stand for another tensor.
         nodes: Made so far.
-        facet: What constants behind a QONNX quantizer are read as.
         narrow: Types of constants that are narrower than their storage.
         dequantized: The codes behind a computed tensor of reals.
         quantized: Whether an operator on codes was read.
+        facet: What constants behind a QONNX quantizer are read as.
     """
 
     opset: int
@@ -87,10 +87,10 @@ class Builder:
     constants: dict[str, NDArray[Any]] = field(default_factory=dict)
     aliases: dict[str, str] = field(default_factory=dict)
     nodes: list[Node] = field(default_factory=list)
-    facet: Facet = Facet.REALS
     narrow: dict[str, IntType] = field(default_factory=dict)
     dequantized: dict[str, str] = field(default_factory=dict)
     quantized: bool = False
+    facet: Facet = Facet.REALS
 
     def resolve(self, name: str) -> str:
         """Return the tensor that a name stands for."""

@@ -35,7 +35,7 @@ from hwsim.shapes import MAX_AXES, MAX_ELEMENTS
 
 IDENTIFIER = b"TFL3"
 _VERSION = 3
-_READERS = {**READERS, **RECURRENT_READERS}
+ALL_READERS = {**READERS, **RECURRENT_READERS}
 
 _TYPES: Mapping[str, DType] = {
     "FLOAT32": FLOAT32,
@@ -47,6 +47,14 @@ _TYPES: Mapping[str, DType] = {
     "INT32": IntType(32),
     "INT64": IntType(64),
 }
+# LiteRT refuses these where int16 codes have a zero point; TFLite Micro's convolutions ignore it.
+_SYMMETRIC_INT16 = frozenset(
+    {
+        "ADD", "BATCH_MATMUL", "CONCATENATION", "CONV_2D", "DEPTHWISE_CONV_2D", "EXP",
+        "FULLY_CONNECTED", "LEAKY_RELU", "LOGISTIC", "MEAN", "MUL", "QUANTIZE", "RELU",
+        "RELU6", "RELU_N1_TO_1", "RSQRT", "SOFTMAX", "SUB", "TANH", "TRANSPOSE_CONV",
+    }
+)  # fmt: skip
 
 
 def read_tflite(data: bytes, path: Path) -> Graph:
@@ -268,10 +276,10 @@ def _read_operators(
         code, custom = codes[opcode]
         known = 0 <= code < len(BUILTIN_NAMES)
         name = BUILTIN_NAMES[code] if known else f"builtin {code}"
-        if name not in _READERS:
+        if name not in ALL_READERS:
             kind = f"CUSTOM ({shown(custom)})" if name == "CUSTOM" else name
             raise UnsupportedOperatorError(
-                f"{buffer.name}: operator {index} must be one of {', '.join(sorted(_READERS))}, "
+                f"{buffer.name}: operator {index} must be one of {', '.join(sorted(ALL_READERS))}, "
                 f"not {kind}"
             )
         operators.append(
@@ -298,8 +306,24 @@ def _pick(
 def _translate(buffer: Buffer, operator: Operator) -> tuple[list[Node], list[Value]]:
     place = f"{buffer.name}: operator {operator.index} ({operator.kind})"
     try:
-        return _READERS[operator.kind](operator)
+        _check_symmetric(operator)
+        return ALL_READERS[operator.kind](operator)
     except HwsimError as error:
         if str(error).startswith(buffer.name):
             raise
         raise type(error)(f"{place}: {error}") from error
+
+
+def _check_symmetric(operator: Operator) -> None:
+    """Refuse zero points of int16 codes that are read and written."""
+    if operator.kind not in _SYMMETRIC_INT16:
+        return
+    values = [
+        tensor.value for tensor in (*operator.inputs, *operator.outputs) if tensor is not None
+    ]
+    wide = [value for value in values if value.dtype == IntType(16)]
+    for value in wide if len(wide) > 1 else ():  # one alone: QUANTIZE between widths
+        if value.quant is not None and any(value.quant.zero_point):
+            raise FormatError(
+                f"zero point of int16 {value.name!r} must be 0, not {value.quant.zero_point[0]}"
+            )

@@ -1,6 +1,7 @@
 """A user's profile as TOML: rows that replace those of a built-in profile, or stand alone."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from enum import Enum
 from pathlib import Path
 from types import MappingProxyType
@@ -12,6 +13,7 @@ from hwsim.description import Table, first_sentence, read_toml
 from hwsim.errors import GraphError, HwsimError
 from hwsim.ops import Op
 from hwsim.profile import (
+    MULTIPLIER_BITS,
     Bounds,
     Clamp,
     Method,
@@ -47,9 +49,29 @@ _INPUT_ROUNDINGS = MappingProxyType(
     {"half_away": Rounding.HALF_AWAY, "half_even": Rounding.HALF_EVEN}
 )
 
+_ROUNDING = MappingProxyType(dict.fromkeys(("arithmetic", "shift", "ties", "doubling"), "rounding"))
+# Fields of a row by the field of a rule that they give: as they are, or a member by its value.
+_SAME = (
+    "multiplier_bits", "accumulator_bits", "segments", "equal_segments", "fraction_bits",
+    "guard_bits", "left_shift",
+)  # fmt: skip
+_NAMED: Mapping[str, tuple[str, type[Enum]]] = MappingProxyType(
+    {
+        "scale_product": ("product", ScaleProduct),
+        "method": ("method", Method),
+        "clamp": ("clamp", Clamp),
+        "bounds": ("bounds", Bounds),
+        "overflow": ("overflow", Overflow),
+    }
+)
+
 
 class Row(Table):
     """Fields of one rule; what is not given comes from `based_on`, or from the defaults.
+
+    A row that gives a rounding or a method is for every node. Any other keeps the cases that its
+    base tells apart (by the bias's width, by a condition on the node) and changes each of them.
+    Several rows may name an operator, as long as each gives other fields.
 
     Args:
         operators: Canonical names, as "conv_2d".
@@ -148,12 +170,14 @@ def read_profile(path: Path, built_in: Mapping[str, NumericProfile]) -> NumericP
             )
         base = built_in[content.based_on]
     rules = dict(base.rules) if base else {}
+    said: dict[tuple[Op, int, str], int] = {}
     for index, row in enumerate(content.rule):
         for name in row.operators:
             place = f"{path.name}: rule[{index}], operator {name}"
             try:
                 op = _member(Op, name, "operator")
                 for width in row.widths:
+                    _once(row, op, width, index, said)
                     rules[op, width] = _rule(row, rules.get((op, width)))
             except HwsimError as error:
                 raise GraphError(f"{place}: {error}") from error
@@ -161,6 +185,16 @@ def read_profile(path: Path, built_in: Mapping[str, NumericProfile]) -> NumericP
     if content.input_rounding is not None:
         rounding = _INPUT_ROUNDINGS[content.input_rounding]
     return NumericProfile(content.name, content.reproduces, rules, rounding, path.name)
+
+
+def _once(row: Row, op: Op, width: int, index: int, said: dict[tuple[Op, int, str], int]) -> None:
+    """Refuse a field that an earlier row gave; those of one rounding are one field."""
+    for field in sorted(row.model_fields_set - {"operators", "widths"}):
+        earlier = said.setdefault((op, width, _ROUNDING.get(field, field)), index)
+        if earlier != index:
+            raise GraphError(
+                f"{field} must be given by one rule at {width} bits, not by rule[{earlier}] too"
+            )
 
 
 def _member(kind: type[E], text: str, field: str) -> E:
@@ -174,38 +208,43 @@ def _member(kind: type[E], text: str, field: str) -> E:
 def _rule(row: Row, base: OperatorRule | None) -> OperatorRule:
     """Return the base's rule with the row's fields in their place."""
     requant = _requant(row)
-    if requant is None:
-        if base is None:
+    if base is None:
+        if requant is None:
             raise GraphError("arithmetic must be given where no built-in rule is replaced")
-        requant = base.requant
-    start = base or OperatorRule(requant)
-    multiplier_bits = row.multiplier_bits
-    if multiplier_bits is None:
-        multiplier_bits = start.multiplier_bits if requant.is_fixed else 31
-    first, last = start.right_shifts if row.right_shifts is None else row.right_shifts
-    method = start.method if row.method is None else _member(Method, row.method, "method")
-    table = start.table if row.method is None else None
-    return OperatorRule(
-        requant=requant,
-        method=method,
-        product=_member(ScaleProduct, row.scale_product, "scale_product")
-        if row.scale_product
-        else start.product,
-        multiplier_bits=multiplier_bits,
-        right_shifts=(first, last),
-        clamp=_member(Clamp, row.clamp, "clamp") if row.clamp else start.clamp,
-        bounds=_member(Bounds, row.bounds, "bounds") if row.bounds else start.bounds,
-        accumulator_bits=start.accumulator_bits
-        if row.accumulator_bits is None
-        else row.accumulator_bits,
-        overflow=_member(Overflow, row.overflow, "overflow") if row.overflow else start.overflow,
-        table=table if row.table is None else tuple(row.table),
-        segments=start.segments if row.segments is None else row.segments,
-        equal_segments=start.equal_segments if row.equal_segments is None else row.equal_segments,
-        fraction_bits=start.fraction_bits if row.fraction_bits is None else row.fraction_bits,
-        guard_bits=start.guard_bits if row.guard_bits is None else row.guard_bits,
-        left_shift=start.left_shift if row.left_shift is None else row.left_shift,
-    )
+        base = OperatorRule(requant)
+    changed = replace(base, **_changes(row, requant, base))
+    # What says how to compute is for every node; anything less leaves the base's cases apart.
+    whole = requant is not None or row.method is not None
+    if whole or row.multiplier_bits is not None:
+        changed = replace(changed, narrow_bias=None)
+    elif base.narrow_bias is not None:
+        changed = replace(changed, narrow_bias=_rule(row, base.narrow_bias))
+    if whole:
+        return replace(changed, condition=None, otherwise=None)
+    if base.otherwise is not None:
+        return replace(changed, otherwise=_rule(row, base.otherwise))
+    return changed
+
+
+def _changes(row: Row, requant: Requant | None, base: OperatorRule) -> dict[str, Any]:
+    """Return the fields of a rule that a row gives, by name."""
+    given: dict[str, Any] = {
+        name: getattr(row, name) for name in _SAME if getattr(row, name) is not None
+    }
+    for field, (name, kind) in _NAMED.items():
+        if (text := getattr(row, field)) is not None:
+            given[name] = _member(kind, text, field)
+    if row.right_shifts is not None:
+        given["right_shifts"] = tuple(row.right_shifts)
+    if row.table is not None:
+        given["table"] = tuple(row.table)
+    elif row.method is not None:
+        given["table"] = None
+    if requant is not None:
+        given["requant"] = requant
+        if not requant.is_fixed:
+            given.setdefault("multiplier_bits", MULTIPLIER_BITS[1])
+    return given
 
 
 def _requant(row: Row) -> Requant | None:

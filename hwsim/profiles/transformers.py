@@ -36,7 +36,7 @@ IBERT = NumericProfile(
     name="ibert",
     reproduces=(
         "formulas of I-BERT (arXiv 2101.01321; IntSoftmax, IntGELU, IntLayerNorm, fixedpoint_mul) "
-        "in exact int64, not their float32 emulation; constants are float64 quotients"
+        "in exact int64, as the authors' code computes them in float64, not in its own float32"
     ),
     rules=_ibert(),
     input_rounding=Rounding.HALF_EVEN,
@@ -45,7 +45,7 @@ IVIT = NumericProfile(
     name="ivit",
     reproduces=(
         "formulas of I-ViT (arXiv 2207.01405; Shiftmax, ShiftGELU, I-LayerNorm, fixedpoint_mul) "
-        "in exact int64, not their float32 emulation; constants are float64 quotients"
+        "in exact int64, as the authors' code computes them in float64, not in its own float32"
     ),
     rules=_ivit(),
     input_rounding=Rounding.HALF_EVEN,

@@ -119,6 +119,9 @@ def test_activations_beyond_the_chip_spill_on_a_gpu() -> None:
 @pytest.mark.parametrize("name", names())
 def test_rows_are_the_asked_and_the_selected_options(name: str) -> None:
     platform = load_platform(name)
+    if name == "tpu_v1":  # takes no narrower weights
+        assert platform.options == (W8A8, Option(8, 16))
+        return
     table = cost(NET, platform, {"a": Option(4, 8), "b": W8A8, "c": W8A8}, [Option(2, 8)])
     assert table.units == ("a", "b", "c")
     assert table.options("a") == (Option(2, 8), Option(4, 8))

@@ -118,12 +118,12 @@ def test_the_laws(name: str, network: tuple[Unit, ...]) -> None:
             assert all(a <= b for a, b in zip(bytes_of(less), bytes_of(more), strict=True))
             assert less.energy_mac_j <= more.energy_mac_j
             assert sum(less.energy_memory_j.values()) <= sum(more.energy_memory_j.values())
-            if name in ("ethos_u55_128", "nvidia_t4"):
+            if name in ("ethos_u55_128", "eyeriss", "nvidia_t4", "tpu_v1"):
                 assert less.latency_s is not None and more.latency_s is not None
                 assert less.latency_s <= more.latency_s
 
 
-@pytest.mark.parametrize("name", ["ethos_u55_128", "nvidia_t4"])
+@pytest.mark.parametrize("name", ["ethos_u55_128", "eyeriss", "nvidia_t4", "tpu_v1"])
 @given(network=networks)
 @settings(max_examples=40, deadline=None)
 def test_latency_never_beats_the_roofline(name: str, network: tuple[Unit, ...]) -> None:

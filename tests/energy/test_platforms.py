@@ -12,7 +12,10 @@ from hwsim.platform import json_schema, parse_platform, quantities
 from hwsim.platforms import load_platform, names
 
 FOLDER = Path(hwsim.platforms.__file__).parent
-SHIPPED = ("ethos_u55_128", "horowitz_ratio", "nvidia_t4", "pynq_z2", "zcu104")
+SHIPPED = (
+    "ethos_u55_128", "ethos_u55_256", "ethos_u55_32", "ethos_u55_64", "eyeriss", "horowitz_ratio",
+    "nvidia_t4", "pynq_z2", "tpu_v1", "zcu104",
+)  # fmt: skip
 
 
 def table(name: str) -> dict[str, Any]:
@@ -144,8 +147,7 @@ def test_an_unknown_name_lists_what_exists() -> None:
     with pytest.raises(PlatformError) as caught:
         load_platform("tpu")
     assert str(caught.value) == (
-        "platform must be one of ethos_u55_128, horowitz_ratio, nvidia_t4, pynq_z2, zcu104 or the "
-        "path of a .toml file, not 'tpu'"
+        f"platform must be one of {', '.join(SHIPPED)} or the path of a .toml file, not 'tpu'"
     )
 
 

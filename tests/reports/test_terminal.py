@@ -51,7 +51,7 @@ def test_a_pipelined_total_is_explained() -> None:
 @pytest.mark.parametrize("width", [80, 100, 120])
 def test_a_narrow_terminal_is_told_what_is_left_out(width: int) -> None:
     text = shown(cost_table(costs(6)), width)
-    assert "too narrow for: MAC, sram, dram, static" in text
+    assert "columns that did not fit: MAC, sram, dram, static" in text
     lines = [line for line in text.splitlines() if "/layer" in line]
     assert len(lines) == 6 and all("/conv" in line and " nJ " in line for line in lines)
 

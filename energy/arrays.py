@@ -1,0 +1,186 @@
+"""Time and energy on a systolic or row-stationary array.
+
+The array works on one layer after the other; it and the memories overlap, the slowest sets the
+time. Operands are fetched once (see traffic); where weights come in whole tiles, padding is paid.
+"""
+
+from collections.abc import Sequence
+from math import ceil
+
+from hwsim.errors import PlatformError
+from hwsim.platform import NpuPlatform
+from hwsim.platform_array import RowStationaryArray, SystolicArray
+from hwsim.tables import Option, UnitCost
+from hwsim.workload import Layer, Unit, Work
+
+from .row_stationary import Array, Convolution, Links, best_mapping
+from .row_stationary import cycles as row_stationary_cycles
+from .systolic import Dataflow, Gemm, Systolic, folds
+from .systolic import cycles as systolic_cycles
+from .traffic import FIXED, LevelTraffic, memory_energy_j, memory_latency_s, place, traffic_of
+
+_MULTIPLIES = (Work.CONV, Work.DEPTHWISE, Work.FULLY_CONNECTED, Work.MATMUL, Work.RECURRENT)
+_WORD_BYTES = 2
+
+
+def rows(
+    platform: NpuPlatform,
+    array: SystolicArray | RowStationaryArray,
+    unit: Unit,
+    options: Sequence[Option | None],
+    network_bits: int,
+) -> list[UnitCost]:
+    """Return the cost of a unit at every option.
+
+    A precision slower than the fastest slows the multiplying cycles in proportion; the peak rate
+    is never exceeded.
+
+    Raises:
+        PlatformError: If a layer does not fit the array.
+    """
+    fastest = max(row.macs_per_cycle.value for row in platform.precision)
+    where = f"{platform.name}: unit {unit.name!r}"
+    found = []
+    for option in options:
+        widths = option or FIXED
+        traffic = traffic_of(unit, widths)
+        precision = platform.native(widths)
+        rate = precision.macs_per_cycle.value
+        compute = output = 0.0
+        for layer in unit.layers:
+            if layer.work in _MULTIPLIES:
+                taken = layer_cycles(array, layer, fastest / rate, where)
+                compute += max(taken, layer.macs / rate) / platform.clock.si
+            elif layer.work is not Work.MOVE:
+                cycles = array.output_cycles.value * layer.out_elements
+                output += max(cycles, layer.macs / rate) / platform.clock.si
+        placed = place(traffic, platform.memory, network_bits, where)
+        busy = compute + output
+        memory = memory_latency_s(platform.memory, _padded(platform, array, unit, widths, placed))
+        latency = max(busy, *memory.values(), 0.0)
+        times = memory if latency > busy else {"compute": compute, "output": output}
+        found.append(
+            UnitCost(
+                unit=unit.name,
+                option=option,
+                macs=unit.macs,
+                energy_mac_j=unit.macs * precision.energy_per_mac.si,
+                energy_memory_j=memory_energy_j(platform.memory, placed),
+                energy_static_j=platform.static_power.si * latency,
+                latency_s=latency,
+                bound_by=max(times, key=lambda name: times[name]),
+                weight_bytes=traffic.weight_bytes,
+                activation_bytes=traffic.activation_bytes,
+                memory_bytes={name: level.bytes for name, level in placed.items()},
+            )
+        )
+    return found
+
+
+def layer_cycles(
+    array: SystolicArray | RowStationaryArray, layer: Layer, slowdown: float, where: str
+) -> float:
+    """Return the cycles of a layer that multiplies.
+
+    Args:
+        array: The array.
+        layer: One GEMM or convolution, `groups` times.
+        slowdown: Cycles that a product takes in each element.
+        where: Platform and unit, for an error.
+
+    Raises:
+        PlatformError: If no mapping fits.
+    """
+    if isinstance(array, SystolicArray):
+        return layer.groups * _systolic_cycles(array, layer, slowdown)
+    shape = _convolution(layer)
+    grid = row_stationary_array(array)
+    mapping = best_mapping(grid, shape)
+    if mapping is None:
+        raise PlatformError(
+            f"{where}: filter height must be at most {grid.rows} and one pass must fit "
+            f"{grid.buffer_bytes} bytes of buffer, not {shape.kernel_height} rows over an input "
+            f"{shape.input_size} wide"
+        )
+    return slowdown * row_stationary_cycles(shape, mapping, grid.links)
+
+
+def _systolic_cycles(array: SystolicArray, layer: Layer, slowdown: float) -> float:
+    """Return the cycles of one GEMM."""
+    grid = systolic(array)
+    gemm = Gemm(layer.m, layer.n, layer.k)
+    found = folds(grid, gemm)
+    extra = (slowdown - 1) * found.streamed * found.row_folds * found.column_folds
+    if not array.double_buffered:
+        return systolic_cycles(grid, gemm) + 1 + extra
+    # Loading a fold takes a cycle a row, hidden behind the fold before; the first is not.
+    staged = 0 if grid.dataflow is Dataflow.OUTPUT else grid.rows
+    each = max(found.streamed * slowdown, staged)
+    return found.row_folds * found.column_folds * each + staged + grid.rows + grid.columns - 2
+
+
+def systolic(array: SystolicArray) -> Systolic:
+    """Return the array that a description means."""
+    return Systolic(array.rows.count, array.columns.count, Dataflow(array.dataflow))
+
+
+def row_stationary_array(array: RowStationaryArray) -> Array:
+    """Return the array that a description means."""
+    return Array(
+        rows=array.rows.count,
+        columns=array.columns.count,
+        filter_words=int(array.filter_scratchpad.si) // _WORD_BYTES,
+        input_words=int(array.input_scratchpad.si) // _WORD_BYTES,
+        sum_words=int(array.sum_scratchpad.si) // _WORD_BYTES,
+        buffer_bytes=int(array.mapping_buffer.si),
+        links=Links(array.filter_link.si, array.input_link.si, array.sum_link.si),
+    )
+
+
+def _convolution(layer: Layer) -> Convolution:
+    """Return a layer as a convolution of batch 1; a matrix is a 1 x 1 one over a column."""
+    height, width = layer.kernel
+    plane = layer.out_shape[1:3] if len(layer.out_shape) == 4 else (layer.m, 1)
+    out_height, out_width = plane if plane[0] * plane[1] == layer.m else (layer.m, 1)
+    return Convolution(
+        batch=1,
+        input_size=(out_width - 1) * layer.stride[1] + width,
+        kernel_height=height,
+        kernel_width=width,
+        output_height=out_height,
+        output_width=out_width,
+        channels=max(layer.k // (height * width), 1),
+        filters=layer.n * layer.groups,
+        stride=layer.stride[0],
+        groups=layer.groups,
+    )
+
+
+def _padded(
+    platform: NpuPlatform,
+    array: SystolicArray | RowStationaryArray,
+    unit: Unit,
+    widths: Option,
+    placed: dict[str, LevelTraffic],
+) -> dict[str, LevelTraffic]:
+    """Return the traffic with weight tiles filled up, where the array fetches whole ones."""
+    if not (isinstance(array, SystolicArray) and array.whole_weight_tiles):
+        return placed
+    padding = sum(
+        max(_tile_elements(array, layer) - layer.weight_elements, 0)
+        for layer in unit.layers
+        if layer.weight_elements
+    )
+    outermost = [level.name for level in platform.memory if "weights" in level.holds][-1]
+    level = placed[outermost]
+    if not level.read_bits:  # an inner level keeps the whole network
+        return placed
+    filled = LevelTraffic(level.read_bits + padding * widths.weight_bits, level.write_bits)
+    return placed | {outermost: filled}
+
+
+def _tile_elements(array: SystolicArray, layer: Layer) -> int:
+    """Return the elements of all weight tiles of a layer."""
+    rows, columns = array.rows.count, array.columns.count
+    tiles = ceil(layer.k / rows) * ceil(layer.n / columns)
+    return layer.groups * tiles * rows * columns
