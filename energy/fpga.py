@@ -8,6 +8,7 @@ speed.
 
 from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +18,7 @@ from hwsim.platform import FpgaFabric, FpgaPlatform
 from hwsim.tables import Option, UnitCost
 from hwsim.workload import Layer, Unit, Work
 
-from .circuits import Build, Foldings, foldings, has_circuit, shape_of
+from .circuits import Build, Foldings, Shape, foldings, has_circuit, shape_of
 from .finn import MatrixUnit
 from .folding import Design, cheapest, fastest
 from .luts import xc7
@@ -268,17 +269,34 @@ def _ways(platform: FpgaPlatform, unit: Unit, option: Option, build: Build) -> l
         PlatformError: If the platform file names a softmax that was not measured.
     """
     try:
-        return [
-            foldings(shape_of(layer, option), build) for layer in unit.layers if has_circuit(layer)
-        ]
+        return [foldings(shape, build) for shape in _shapes(unit, option)]
     except InputError as error:
         raise PlatformError(f"{platform.name}: {error}") from error
+
+
+def _shapes(unit: Unit, option: Option) -> list[Shape]:
+    """Return the shapes of a unit's layers that have a circuit."""
+    return [shape_of(layer, option) for layer in unit.layers if has_circuit(layer)]
+
+
+@lru_cache(maxsize=256)
+def _fastest(shapes: tuple[Shape, ...], build: Build, budget: tuple[int, ...]) -> Design | None:
+    """Return the fastest design of layers; the cheapest by shares, where that one fits too."""
+    layers, limits = [foldings(shape, build) for shape in shapes], np.array(budget)
+    design = fastest(layers, limits)
+    if design is None:
+        return None
+    picks = tuple(cheapest(layer, design.interval, limits) for layer in layers)
+    picked = [layer.need[index] for layer, index in zip(layers, picks, strict=True)]
+    if picked and bool(np.all(np.sum(picked, axis=0) <= limits)):
+        return Design(design.interval, picks)
+    return design
 
 
 def _design(
     platform: FpgaPlatform, units: Sequence[Unit], selection: Mapping[str, Option]
 ) -> Design:
-    """Return the fastest design that fits; the cheapest by shares, where that one fits too.
+    """Return the design of a selection.
 
     Raises:
         BudgetError: If no folding fits.
@@ -289,7 +307,10 @@ def _design(
         for unit in units
         for way in _ways(platform, unit, selection.get(unit.name, FIXED), build)
     ]
-    design = fastest(layers, budget)
+    shapes = tuple(
+        shape for unit in units for shape in _shapes(unit, selection.get(unit.name, FIXED))
+    )
+    design = _fastest(shapes, build, tuple(budget.tolist()))
     if design is None:
         slow = max(int(layer.cycles.max()) for layer in layers)
         smallest = [layer.need[cheapest(layer, slow, budget)] for layer in layers]
@@ -300,8 +321,4 @@ def _design(
             f"closure limit), not {needs[worst]}, which is the need of the smallest design; use "
             "narrower weights or a larger part"
         )
-    picks = tuple(cheapest(layer, design.interval, budget) for layer in layers)
-    picked = [layer.need[index] for layer, index in zip(layers, picks, strict=True)]
-    if picked and bool(np.all(np.sum(picked, axis=0) <= budget)):
-        return Design(design.interval, picks)
     return design

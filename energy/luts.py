@@ -35,8 +35,8 @@ MERGE_LC = (0.909, 0.312)
 MERGE_LUT = (0.659, 1.587)
 # A dyadic requantizer: (LUT, LC) per bit of accumulator times multiplier; where DSP blocks
 # multiply, per p * log2(p) of the p-bit product that is shifted.
-DYADIC = (2.98, 2.45)
-DYADIC_DSP = (1.17, 1.04)
+DYADIC = (2.94, 2.41)
+DYADIC_DSP = (1.20, 1.08)
 
 # One bit of an accumulator with synchronous clear: an XOR and a clear per bit, in one site.
 _ACCUMULATOR_BIT = Logic(lut=2, lc=1, ff=1, carry4=0.25)
@@ -274,11 +274,13 @@ def adder_tree_bits(product_bits: int, length: int) -> int:
 
 
 def dsp_blocks(w_bits: int, a_bits: int) -> int:
-    """Return the DSP48E1 blocks of a signed multiplier: 25 x 18 bits each, 24 x 17 unsigned."""
-    return min(
-        ceil(max(w - 1, 1) / 24) * ceil(max(a - 1, 1) / 17)
-        for w, a in ((w_bits, a_bits), (a_bits, w_bits))
-    )
+    """Return the DSP48E1 blocks of a signed multiplier, as the synthesis splits it.
+
+    The wider operand goes to the port of 25 bits, the other to that of 18; pieces below the top
+    one are unsigned.
+    """
+    wide, narrow = max(w_bits, a_bits), min(w_bits, a_bits)
+    return ceil(max(wide - 1, 1) / 24) * ceil(max(narrow - 1, 1) / 17)
 
 
 def _check_widths(w_bits: int, a_bits: int) -> None:

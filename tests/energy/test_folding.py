@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from hwsim.energy.circuits import Foldings, Need, block_memory
 from hwsim.energy.finn import MatrixUnit
-from hwsim.energy.folding import choose, fastest
+from hwsim.energy.folding import _search, choose, fastest
 
 _OPTION = st.tuples(st.integers(1, 9), *(st.integers(0, 8),) * 3)
 _LAYERS = st.lists(st.lists(_OPTION, min_size=1, max_size=5), min_size=1, max_size=4)
@@ -57,6 +57,25 @@ def test_a_choice_is_found_exactly_where_there_is_one(
     needs = [np.array([option[1:] for option in options]) for options in layers]
     found = choose(needs, np.array(budget))
     assert (found is None) == (best_of_all(layers, budget) is None)
+
+
+@given(_LAYERS, _BUDGET)
+@settings(max_examples=300, deadline=None)
+def test_the_dynamic_program_alone_decides_too(
+    layers: list[list[tuple[int, ...]]], budget: tuple[int, ...]
+) -> None:
+    needs = [np.array([option[1:] for option in options]) for options in layers]
+    found = _search(needs, np.array(budget), np.zeros(3))
+    assert (found is None) == (best_of_all(layers, budget) is None)
+    if found is not None:
+        total = np.sum([need[index] for need, index in zip(needs, found, strict=True)], axis=0)
+        assert np.all(total <= budget)
+
+
+def test_of_two_equal_block_counts_the_smaller_circuit_is_kept() -> None:
+    # With 5 sites for the first layer, the second would need its 4 blocks.
+    needs = [np.array([[5, 0, 0], [1, 0, 0]]), np.array([[4, 0, 0], [0, 4, 0]])]
+    assert _search(needs, np.array([5, 3, 0]), np.zeros(3)) == [1, 0]
 
 
 def test_prices_alone_do_not_decide_this_one() -> None:
