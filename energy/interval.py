@@ -18,7 +18,7 @@ from hwsim.workload import Unit
 
 from .model import cost
 
-_ENERGY_UNITS = ("pJ/MAC", "pJ/bit", "W", "cycle/MAC")
+_ENERGY_UNITS = ("pJ/MAC", "pJ/bit", "fJ/LUT/cycle", "W", "cycle/MAC")
 _Model = TypeVar("_Model", bound=BaseModel)
 
 

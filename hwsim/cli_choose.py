@@ -70,6 +70,9 @@ def cost(
     key: Key = None,
     limit: Limit = 4,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Write a .csv.")] = None,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Show what the costs are made of.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Price one inference: energy, latency, bytes and FPGA resources per unit, with totals.
@@ -77,6 +80,8 @@ def cost(
     --mac-model toggles_… counts the bits that the model's operands flip on the inputs of --data.
     """
     import hwsim
+    from hwsim.cli_explain import explain_cost
+    from hwsim.partition import workload
     from hwsim.reports.run_folder import write_file
     from hwsim.reports.serialize import cost_csv, cost_json
 
@@ -91,6 +96,9 @@ def cost(
         table = _with_mac_model(graph, table, mac_model, bits, data, key, limit)
     if out is not None:
         write_file(out, cost_csv(table).encode())
+    if explain:
+        explain_cost(workload(graph), hwsim.load_platform(platform), table, as_json)
+        return
     if as_json:
         print(cost_json(table))
         return

@@ -20,6 +20,7 @@ from hwsim.platform_array import (
     SystolicArray,
 )
 from hwsim.platform_base import Capability, Described, Width, Widths
+from hwsim.platform_fpga import DataflowDesign, DspBlock
 from hwsim.platform_mcu import McuPlatform
 from hwsim.quantity import (
     Bandwidth,
@@ -33,6 +34,7 @@ from hwsim.quantity import (
     Duration,
     Elements,
     EnergyPerBit,
+    EnergyPerLutCycle,
     EnergyPerMac,
     Frequency,
     Luts,
@@ -264,12 +266,25 @@ class FpgaFabric(Table):
 
 
 class FpgaPlatform(Described):
-    """A part that holds the whole network as a dataflow pipeline, weights on the chip."""
+    """A part that holds the whole network as a dataflow pipeline, weights on the chip.
+
+    Args:
+        clock: Of the design.
+        precision: Widths that it takes.
+        fabric: The part's resources.
+        dsp_block: Its multiplier blocks.
+        dataflow: Choices of the design.
+        toggle_energy: Energy of a working LUT site in one cycle.
+        board_power: The rest of the measured power, which hardly depends on the design.
+    """
 
     kind: Literal["fpga"]
     clock: Frequency
     precision: Annotated[list[Capability], Field(min_length=1)]
     fabric: FpgaFabric
+    dsp_block: DspBlock
+    dataflow: DataflowDesign
+    toggle_energy: EnergyPerLutCycle
     board_power: Power
 
     @property

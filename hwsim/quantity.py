@@ -9,9 +9,9 @@ from hwsim.description import Table, broken_rule
 
 _SI = {
     "pJ/MAC": 1e-12, "pJ/bit": 1e-12, "W": 1.0, "MHz": 1e6, "GB/s": 1e9, "KiB": 1024.0,
-    "us": 1e-6, "MAC/cycle": 1.0, "word/cycle": 1.0, "element": 1.0, "cycle/element": 1.0,
-    "cycle": 1.0, "bank": 1.0, "B": 1.0, "SM": 1.0, "LUT": 1.0, "DSP": 1.0, "BRAM_18K": 1.0,
-    "1": 1.0, "cycle/MAC": 1.0, "V": 1.0, "mA": 1e-3,
+    "us": 1e-6, "fJ/LUT/cycle": 1e-15, "MAC/cycle": 1.0, "word/cycle": 1.0, "element": 1.0,
+    "cycle/element": 1.0, "cycle": 1.0, "bank": 1.0, "B": 1.0, "SM": 1.0, "LUT": 1.0, "DSP": 1.0,
+    "BRAM_18K": 1.0, "1": 1.0, "cycle/MAC": 1.0, "V": 1.0, "mA": 1e-3,
 }  # fmt: skip
 
 
@@ -79,6 +79,7 @@ def _in_unit(unit: str, *, whole: bool = False) -> Any:
 
 
 EnergyPerMac = Annotated[Quantity, *_in_unit("pJ/MAC")]
+EnergyPerLutCycle = Annotated[Quantity, *_in_unit("fJ/LUT/cycle")]
 EnergyPerBit = Annotated[Quantity, *_in_unit("pJ/bit")]
 Power = Annotated[Quantity, *_in_unit("W")]
 Frequency = Annotated[Quantity, *_in_unit("MHz")]

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from . import eyeriss, gpu, mac_energy, mlperf_tiny, scalesim, tpu, vela
+from . import eyeriss, fpga, gpu, mac_energy, mlperf_tiny, scalesim, tpu, vela
 from .row import Comparison, Row, Target, Verdict, judged
 
 __all__ = ["COMPARISONS", "TARGETS", "Comparison", "Row", "Target", "Verdict", "judged"]
@@ -28,6 +28,10 @@ COMPARISONS: Mapping[str, Comparison] = MappingProxyType(
         "mac_toggles": mac_energy.toggles,
         "mac_energy": mac_energy.toggle_energies,
         "mac_square_law": mac_energy.square_law,
+        "finn": fpga.finn_goldens,
+        "luts": fpga.synthesized,
+        "dot_products": fpga.dot_products,
+        "requantizers": fpga.requantizers,
     }
 )
 TARGETS: tuple[Target, ...] = (
@@ -38,4 +42,5 @@ TARGETS: tuple[Target, ...] = (
     *mlperf_tiny.TARGETS,
     *gpu.TARGETS,
     *mac_energy.TARGETS,
+    *fpga.TARGETS,
 )

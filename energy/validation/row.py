@@ -50,6 +50,8 @@ class Target:
         ranked: Least number of groups that predict the order of the rows of each of their series.
         mean_difference: Largest mean of |predicted - measured|, in the rows' unit.
         rank: Smallest Spearman correlation of predicted and measured.
+        median: Largest median of |error|.
+        p95: Largest 95th percentile of |error|, linear between rows.
     """
 
     against: str
@@ -60,6 +62,8 @@ class Target:
     ranked: int | None = None
     mean_difference: float | None = None
     rank: float | None = None
+    median: float | None = None
+    p95: float | None = None
 
 
 Comparison = Callable[[Path], Iterator[Row]]
@@ -107,6 +111,11 @@ def judged(rows: Sequence[Row], targets: Sequence[Target]) -> tuple[Verdict, ...
             met, counts = _met(own, mean, worst, target)
             met = met and (target.mean_difference is None or difference <= target.mean_difference)
             met = met and (target.rank is None or rank >= target.rank)
+            for share, limit in ((0.5, target.median), (0.95, target.p95)):
+                met = met and (limit is None or quantile(errors, share) <= limit)
+            if target.p95 is not None:
+                median, p95 = (100 * quantile(errors, share) for share in (0.5, 0.95))
+                counts += f": {median:.2f} %, {p95:.2f} %"
             state = "reached" if met else "missed"
             text = f"{target.text}{counts}"
         verdicts.append(Verdict(against, len(own), mean, worst, difference, rank, state, text))
@@ -158,3 +167,12 @@ def _ranks(values: Sequence[float]) -> list[float]:
     order = sorted(values)
     first = {value: order.index(value) for value in set(order)}
     return [first[value] + (order.count(value) + 1) / 2 for value in values]
+
+
+def quantile(values: Sequence[float], share: float) -> float:
+    """Return the value below which a share of the values lies, linear between neighbors."""
+    ordered = sorted(values)
+    place = share * (len(ordered) - 1)
+    low = int(place)
+    high = min(low + 1, len(ordered) - 1)
+    return ordered[low] + (place - low) * (ordered[high] - ordered[low])

@@ -1,6 +1,6 @@
 import pytest
 
-from hwsim.energy import cost, fpga, uniform_ratio
+from hwsim.energy import circuits, cost, folding, fpga, uniform_ratio
 from hwsim.errors import BudgetError, InputError, PlatformError
 from hwsim.platforms import load_platform, names
 from hwsim.tables import Option
@@ -170,14 +170,15 @@ def test_the_dataflow_design_fits_and_no_faster_one_does() -> None:
     assert table.pipelined and total.latency_s is not None
     assert total.lut <= 0.7 * 53200 and total.bram_18k <= 0.8 * 280
     interval = round(total.latency_s * 100e6)
-    budget = fpga._Budget.of(platform.fabric)
-    faster = [
-        matrix
-        for unit in NET
-        for matrix in fpga._fold_unit(unit, Option(3, 3), interval - 1, budget)
-    ]
-    assert fpga._over(faster, budget) or max(m.cycles for m in faster) >= interval
-    assert total.energy_j == pytest.approx(1.62 * total.latency_s, rel=1e-12)
+    budget, build = fpga.budget_of(platform.fabric), circuits.Build.of(platform)
+    shapes = [circuits.shape_of(layer, Option(3, 3)) for unit in NET for layer in unit.layers]
+    ways = [circuits.foldings(shape, build) for shape in shapes if shape.mw]
+    faster = [way.need[way.cycles < interval] for way in ways]
+    assert any(len(need) == 0 for need in faster) or folding.choose(faster, budget) is None
+    toggling = sum(row.energy_mac_j for row in table.selected_rows)
+    board = 1.56 * total.latency_s
+    assert total.energy_j == pytest.approx(board + toggling, rel=1e-12)
+    assert 0 < toggling < 0.1 * board
     assert table.row("board", None).latency_s == total.latency_s
     assert all((row.latency_s or 0.0) <= total.latency_s for row in table.rows)
 

@@ -16,6 +16,7 @@ SHIPPED = (
     "ethos_u55_128", "ethos_u55_256", "ethos_u55_32", "ethos_u55_64", "eyeriss", "gap9",
     "horowitz_ratio", "ndp120", "nvidia_a100", "nvidia_h100", "nvidia_jetson_orin_nano",
     "nvidia_t4", "pynq_z2", "stm32l4r5", "stm32l4r5_tflm", "tpu_v1",
+    "zcu104",
 )  # fmt: skip
 
 
@@ -117,6 +118,22 @@ BAD = [
     ("schema_version", 2, "schema_version must be 1, not 2"),
     ("array", None, "array must be given, not missing"),
 ]  # fmt: skip
+
+
+BAD_FPGA = [
+    ("dataflow.requantizer", "float", "dataflow.requantizer must be 'dyadic' or 'power_of_two', "
+     "not 'float'"),
+    ("toggle_energy.unit", "W", "toggle_energy.unit must be 'fJ/LUT/cycle', not 'W'"),
+    ("dsp_block.wide_bits", 1, "dsp_block.wide_bits must be at least 2, not 1"),
+    ("dataflow", None, "dataflow must be given, not missing"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("path", "value", "sentence"), BAD_FPGA)
+def test_a_broken_fpga_is_refused_in_one_sentence(path: str, value: Any, sentence: str) -> None:
+    with pytest.raises(PlatformError) as caught:
+        parse_platform(changed("pynq_z2", path, value), "mine.toml")
+    assert str(caught.value) == f"mine.toml: {sentence}"
 
 
 @pytest.mark.parametrize(("path", "value", "sentence"), BAD, ids=lambda value: str(value)[:40])
