@@ -41,6 +41,7 @@ from hwsim.validation import Session, compare_sides
 from hwsim.verify import accumulator_bounds
 
 if TYPE_CHECKING:
+    from hwsim.energy.operation import Operation
     from hwsim.error_shares import Attribution
     from hwsim.platform import Platform
     from hwsim.requant_rules import RequantIdentification
@@ -51,8 +52,8 @@ MAX_FILE_BYTES = 1 << 31
 
 __all__ = [
     "accumulators", "allocate", "attribute", "calibrate", "cost", "from_torch", "identify", "load",
-    "load_platform", "pareto", "percentile_allocation", "quantize", "random_inputs", "run",
-    "sensitivity", "trace", "trace_rtl", "uniform_allocations", "validate",
+    "load_platform", "operating_points", "pareto", "percentile_allocation", "quantize",
+    "random_inputs", "run", "sensitivity", "trace", "trace_rtl", "uniform_allocations", "validate",
 ]  # fmt: skip
 
 
@@ -438,6 +439,39 @@ def _encoded(units: "tuple[Unit, ...]", graph: Graph, platform: "Platform") -> "
             f"graph {graph.name!r} must hold quantized codes for encoded_weights, not floats"
         )
     return with_encoded_weights(units, platform, weight_codes(graph))
+
+
+def operating_points(
+    graph: Graph,
+    platform: "Platform | str | Path",
+    bits: Bits | Mapping[str, Bits] | Allocation | None = None,
+    *,
+    max_latency: float | None = None,
+    per_layer: bool = False,
+    switch_time: float | None = None,
+) -> "Operation":
+    """Return energy and time at every published voltage and frequency, and the best choice.
+
+    Args:
+        graph: Any graph; a float graph is fused first.
+        platform: A microcontroller, its name, or a path.
+        bits: As in `cost`.
+        max_latency: Deadline of an inference in s.
+        per_layer: Whether every unit may run at its own point; switching is charged.
+        switch_time: Time of one change of point in s; the platform's unless given.
+
+    Raises:
+        PlatformError: If the platform has no operating points, or states no switching time.
+        BudgetError: If nothing keeps the deadline.
+    """
+    from hwsim.energy.operation import operation
+
+    if isinstance(platform, str | Path):
+        platform = load_platform(platform)
+    table = cost(graph, platform, bits, options=[])
+    return operation(
+        workload(graph), platform, table.selection, max_latency, per_layer, switch_time
+    )
 
 
 def random_inputs(graph: Graph, count: int, seed: int = 0) -> dict[str, NDArray[Any]]:

@@ -59,6 +59,9 @@ def cost(
     platform: PlatformName = "ethos_u55_128",
     bits: BitsOption = None,
     first_last: FirstLast = None,
+    point: Annotated[
+        str | None, typer.Option(help="Operating point of a microcontroller; its first if none.")
+    ] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Write a .csv.")] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -68,7 +71,12 @@ def cost(
     from hwsim.reports.serialize import cost_csv, cost_json
 
     graph = hwsim.load(model)
-    table = hwsim.cost(graph, platform, bits_of(bits), options=[], first_last=bits_of(first_last))
+    chosen = hwsim.load_platform(platform)
+    if point is not None:
+        from hwsim.energy.mcu import at_point
+
+        chosen = at_point(chosen, point)
+    table = hwsim.cost(graph, chosen, bits_of(bits), options=[], first_last=bits_of(first_last))
     if out is not None:
         write_file(out, cost_csv(table).encode())
     if as_json:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from . import eyeriss, scalesim, tpu, vela
+from . import eyeriss, mlperf_tiny, scalesim, tpu, vela
 from .row import Comparison, Row, Target, Verdict, judged
 
 __all__ = ["COMPARISONS", "TARGETS", "Comparison", "Row", "Target", "Verdict", "judged"]
@@ -16,6 +16,12 @@ COMPARISONS: Mapping[str, Comparison] = MappingProxyType(
         "vela_weights": vela.encoded,
         "eyeriss": eyeriss.rows,
         "tpu_v1": tpu.rows,
+        "second_voltage": mlperf_tiny.second_voltage,
+        "supply_voltage": mlperf_tiny.supply_voltage,
+        "mlperf_tiny_rate_given": mlperf_tiny.rate_given,
+        "mlperf_tiny_constant_power": mlperf_tiny.constant_power,
+        "mlperf_tiny_workload": mlperf_tiny.workload_alone,
+        "mlperf_tiny_by_macs": mlperf_tiny.by_macs,
     }
 )
 TARGETS: tuple[Target, ...] = (
@@ -23,4 +29,5 @@ TARGETS: tuple[Target, ...] = (
     *vela.TARGETS,
     *eyeriss.TARGETS,
     *tpu.TARGETS,
+    *mlperf_tiny.TARGETS,
 )

@@ -16,6 +16,8 @@ class Row:
         predicted: The model's.
         unit: Of both.
         held_out: Whether no constant was fitted on this row: nothing fitted, or left out.
+        group: What a demand counts, as a chip; "" where rows are judged alone.
+        series: Rows whose order is compared, as the tasks of one system.
     """
 
     against: str
@@ -24,6 +26,8 @@ class Row:
     predicted: float
     unit: str
     held_out: bool = True
+    group: str = ""
+    series: str = ""
 
     @property
     def error(self) -> float:
@@ -42,12 +46,16 @@ class Target:
         text: The demand in words, as "each within 15 %, mean within 7 %".
         worst: Largest |error| of a row; None if only the mean counts.
         mean: Largest mean of |error|; None if only rows count.
+        groups: Least number of groups whose rows all keep `worst`; None if all rows must.
+        ranked: Least number of groups that predict the order of the rows of each of their series.
     """
 
     against: str
     text: str
     worst: float | None = None
     mean: float | None = None
+    groups: int | None = None
+    ranked: int | None = None
 
 
 Comparison = Callable[[Path], Iterator[Row]]
@@ -80,14 +88,45 @@ def judged(rows: Sequence[Row], targets: Sequence[Target]) -> tuple[Verdict, ...
     demands = {target.against: target for target in targets}
     verdicts = []
     for against in dict.fromkeys(row.against for row in rows):
-        errors = [abs(row.error) for row in rows if row.against == against]
+        own = [row for row in rows if row.against == against]
+        errors = [abs(row.error) for row in own]
         mean, worst = sum(errors) / len(errors), max(errors)
         target = demands.get(against)
-        state = "reported"
+        state, text = "reported", ""
         if target is not None:
-            missed = target.worst is not None and worst > target.worst
-            missed = missed or (target.mean is not None and mean > target.mean)
-            state = "missed" if missed else "reached"
-        text = target.text if target else ""
+            met, counts = _met(own, mean, worst, target)
+            state = "reached" if met else "missed"
+            text = f"{target.text}{counts}"
         verdicts.append(Verdict(against, len(errors), mean, worst, state, text))
     return tuple(verdicts)
+
+
+def _met(rows: Sequence[Row], mean: float, worst: float, target: Target) -> tuple[bool, str]:
+    """Return whether a demand is met, and what was counted for it."""
+    met = target.mean is None or mean <= target.mean
+    if target.groups is None:
+        met = met and (target.worst is None or worst <= target.worst)
+    if target.groups is None and target.ranked is None:
+        return met, ""
+    groups = tuple(dict.fromkeys(row.group for row in rows))
+    counts = []
+    if target.groups is not None and target.worst is not None:
+        limit = target.worst
+        kept = sum(all(abs(r.error) <= limit for r in rows if r.group == g) for g in groups)
+        met = met and kept >= target.groups
+        counts.append(f"{kept} of {len(groups)} within")
+    if target.ranked is not None:
+        ordered = sum(_in_order([r for r in rows if r.group == g]) for g in groups)
+        met = met and ordered >= target.ranked
+        counts.append(f"{ordered} ranked right")
+    return met, f": {', '.join(counts)}"
+
+
+def _in_order(rows: Sequence[Row]) -> bool:
+    """Return whether the predictions of every series have the order of the measurements."""
+    for series in dict.fromkeys(row.series for row in rows):
+        own = [row for row in rows if row.series == series]
+        by_measured = sorted(own, key=lambda row: row.measured)
+        if by_measured != sorted(own, key=lambda row: row.predicted):
+            return False
+    return True
