@@ -427,20 +427,6 @@ def cost(
     return price(units, platform, selection, wanted)
 
 
-def _encoded(units: "tuple[Unit, ...]", graph: Graph, platform: "Platform") -> "tuple[Unit, ...]":
-    """Return units whose layers state the estimated size of their encoded weights."""
-    from hwsim.energy.encoded_weights import weight_codes, with_encoded_weights
-    from hwsim.platform import NpuPlatform
-
-    if not isinstance(platform, NpuPlatform):
-        raise InputError(f"encoded_weights must be asked for of an npu, not {platform.kind!r}")
-    if graph.is_float:
-        raise InputError(
-            f"graph {graph.name!r} must hold quantized codes for encoded_weights, not floats"
-        )
-    return with_encoded_weights(units, platform, weight_codes(graph))
-
-
 def operating_points(
     graph: Graph,
     platform: "Platform | str | Path",
@@ -472,6 +458,20 @@ def operating_points(
     return operation(
         workload(graph), platform, table.selection, max_latency, per_layer, switch_time
     )
+
+
+def _encoded(units: "tuple[Unit, ...]", graph: Graph, platform: "Platform") -> "tuple[Unit, ...]":
+    """Return units whose layers state the estimated size of their encoded weights."""
+    from hwsim.energy.encoded_weights import weight_codes, with_encoded_weights
+    from hwsim.platform import NpuPlatform
+
+    if not isinstance(platform, NpuPlatform):
+        raise InputError(f"encoded_weights must be asked for of an npu, not {platform.kind!r}")
+    if graph.is_float:
+        raise InputError(
+            f"graph {graph.name!r} must hold quantized codes for encoded_weights, not floats"
+        )
+    return with_encoded_weights(units, platform, weight_codes(graph))
 
 
 def random_inputs(graph: Graph, count: int, seed: int = 0) -> dict[str, NDArray[Any]]:

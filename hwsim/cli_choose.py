@@ -62,10 +62,20 @@ def cost(
     point: Annotated[
         str | None, typer.Option(help="Operating point of a microcontroller; its first if none.")
     ] = None,
+    mac_model: Annotated[
+        str | None,
+        typer.Option(help="Arithmetic energy by this model (see mac-models), not the platform's."),
+    ] = None,
+    data: Data = None,
+    key: Key = None,
+    limit: Limit = 4,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Write a .csv.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Price one inference: energy, latency, bytes and FPGA resources per unit, with totals."""
+    """Price one inference: energy, latency, bytes and FPGA resources per unit, with totals.
+
+    --mac-model toggles_… counts the bits that the model's operands flip on the inputs of --data.
+    """
     import hwsim
     from hwsim.reports.run_folder import write_file
     from hwsim.reports.serialize import cost_csv, cost_json
@@ -77,6 +87,8 @@ def cost(
 
         chosen = at_point(chosen, point)
     table = hwsim.cost(graph, chosen, bits_of(bits), options=[], first_last=bits_of(first_last))
+    if mac_model is not None:
+        table = _with_mac_model(graph, table, mac_model, bits, data, key, limit)
     if out is not None:
         write_file(out, cost_csv(table).encode())
     if as_json:
@@ -87,6 +99,27 @@ def cost(
     from hwsim.reports.terminal import cost_table
 
     Console().print(cost_table(table))
+
+
+def _with_mac_model(
+    graph: "Graph", table: Any, name: str, bits: str | None, data: Path | None, key: str | None,
+    limit: int | None,
+) -> Any:  # fmt: skip
+    """Return a cost table with the arithmetic energy of a named model."""
+    from hwsim.cli_macs import counted_toggles
+    from hwsim.feeding import Preparation
+    from hwsim.macs import price_macs
+    from hwsim.partition import workload
+
+    if not name.startswith("toggles"):
+        return price_macs(table, workload(graph), name)
+    if data is None or bits is not None:
+        raise InputError(
+            f"--mac-model {name} must have --data, and --bits left out: "
+            "toggles are counted at the graph's own widths"
+        )
+    counted = counted_toggles(graph, data, key, Preparation(), limit)
+    return price_macs(table, workload(graph), name, counted)
 
 
 def _float_setup(

@@ -52,11 +52,13 @@ class Precision(Capability):
         accumulator_bits: Width of the accumulator.
         macs_per_cycle: Peak rate of the whole chip.
         energy_per_mac: Arithmetic energy, accumulation included.
+        efficiency: Part of the peak that a full wave of tiles reaches; demanded of a GPU.
     """
 
     accumulator_bits: Annotated[int, Field(ge=1, le=64)]
     macs_per_cycle: MacRate
     energy_per_mac: EnergyPerMac
+    efficiency: Ratio | None = None
 
     @property
     def native_bits(self) -> int:
@@ -204,15 +206,21 @@ class GpuCores(Table):
         processors: Streaming multiprocessors.
         tile_rows: Rows of the output tile of one thread block.
         tile_columns: Columns of that tile.
-        efficiency: Part of the peak that a full wave of tiles reaches.
         launch: Time of one kernel beyond its work.
+        epilogue: Chip cycles that an output takes after its sum: requantization and write, at
+            any width.
+        unpack: Chip cycles that a weight takes to become a native code, where it is stored
+            narrower.
+        chained: Part of a kernel's time alone that remains where kernels follow one another.
     """
 
     processors: Processors
     tile_rows: Elements
     tile_columns: Elements
-    efficiency: Ratio
     launch: Duration
+    epilogue: CyclesPerElement
+    unpack: CyclesPerElement
+    chained: Ratio
 
 
 class GpuPlatform(_Clocked):
@@ -220,6 +228,19 @@ class GpuPlatform(_Clocked):
 
     kind: Literal["gpu"]
     cores: GpuCores
+
+    @model_validator(mode="after")
+    def _check_cores(self) -> Self:
+        """Refuse a precision without an efficiency, and shares above 1."""
+        for index, row in enumerate(self.precision):
+            where = f"precision[{index}].efficiency"
+            if row.efficiency is None:
+                raise broken_rule("given for a GPU", "missing", where)
+            if row.efficiency.value > 1:
+                raise broken_rule("at most 1", row.efficiency.value, where)
+        if self.cores.chained.value > 1:
+            raise broken_rule("at most 1", self.cores.chained.value, "cores.chained")
+        return self
 
 
 class FpgaFabric(Table):

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from . import eyeriss, mlperf_tiny, scalesim, tpu, vela
+from . import eyeriss, gpu, mac_energy, mlperf_tiny, scalesim, tpu, vela
 from .row import Comparison, Row, Target, Verdict, judged
 
 __all__ = ["COMPARISONS", "TARGETS", "Comparison", "Row", "Target", "Verdict", "judged"]
@@ -22,6 +22,12 @@ COMPARISONS: Mapping[str, Comparison] = MappingProxyType(
         "mlperf_tiny_constant_power": mlperf_tiny.constant_power,
         "mlperf_tiny_workload": mlperf_tiny.workload_alone,
         "mlperf_tiny_by_macs": mlperf_tiny.by_macs,
+        "gpu_ratios": gpu.ratios,
+        "gpu_layers": gpu.layers,
+        "gpu_networks": gpu.end_to_end,
+        "mac_toggles": mac_energy.toggles,
+        "mac_energy": mac_energy.toggle_energies,
+        "mac_square_law": mac_energy.square_law,
     }
 )
 TARGETS: tuple[Target, ...] = (
@@ -30,4 +36,6 @@ TARGETS: tuple[Target, ...] = (
     *eyeriss.TARGETS,
     *tpu.TARGETS,
     *mlperf_tiny.TARGETS,
+    *gpu.TARGETS,
+    *mac_energy.TARGETS,
 )

@@ -48,6 +48,8 @@ class Target:
         mean: Largest mean of |error|; None if only rows count.
         groups: Least number of groups whose rows all keep `worst`; None if all rows must.
         ranked: Least number of groups that predict the order of the rows of each of their series.
+        mean_difference: Largest mean of |predicted - measured|, in the rows' unit.
+        rank: Smallest Spearman correlation of predicted and measured.
     """
 
     against: str
@@ -56,6 +58,8 @@ class Target:
     mean: float | None = None
     groups: int | None = None
     ranked: int | None = None
+    mean_difference: float | None = None
+    rank: float | None = None
 
 
 Comparison = Callable[[Path], Iterator[Row]]
@@ -71,6 +75,8 @@ class Verdict:
         rows: How many.
         mean: Mean of |error|.
         worst: Largest |error|.
+        mean_difference: Mean of |predicted - measured|.
+        rank: Spearman correlation of predicted and measured, 0 where one of them is constant.
         state: "reached", "missed", or "reported" where nothing is demanded.
         text: The demand.
     """
@@ -79,6 +85,8 @@ class Verdict:
     rows: int
     mean: float
     worst: float
+    mean_difference: float
+    rank: float
     state: str
     text: str
 
@@ -91,13 +99,17 @@ def judged(rows: Sequence[Row], targets: Sequence[Target]) -> tuple[Verdict, ...
         own = [row for row in rows if row.against == against]
         errors = [abs(row.error) for row in own]
         mean, worst = sum(errors) / len(errors), max(errors)
+        difference = sum(abs(row.predicted - row.measured) for row in own) / len(own)
+        rank = rank_correlation([row.measured for row in own], [row.predicted for row in own])
         target = demands.get(against)
         state, text = "reported", ""
         if target is not None:
             met, counts = _met(own, mean, worst, target)
+            met = met and (target.mean_difference is None or difference <= target.mean_difference)
+            met = met and (target.rank is None or rank >= target.rank)
             state = "reached" if met else "missed"
             text = f"{target.text}{counts}"
-        verdicts.append(Verdict(against, len(errors), mean, worst, state, text))
+        verdicts.append(Verdict(against, len(own), mean, worst, difference, rank, state, text))
     return tuple(verdicts)
 
 
@@ -130,3 +142,19 @@ def _in_order(rows: Sequence[Row]) -> bool:
         if by_measured != sorted(own, key=lambda row: row.predicted):
             return False
     return True
+
+
+def rank_correlation(first: Sequence[float], second: Sequence[float]) -> float:
+    """Return Spearman's correlation, equal values at their mean rank; 0 for constant values."""
+    a, b = _ranks(first), _ranks(second)
+    middle = (len(a) + 1) / 2
+    products = sum((x - middle) * (y - middle) for x, y in zip(a, b, strict=True))
+    squares = sum((x - middle) ** 2 for x in a) * sum((y - middle) ** 2 for y in b)
+    return float(products / squares**0.5) if squares else 0.0
+
+
+def _ranks(values: Sequence[float]) -> list[float]:
+    """Return the rank of each value, from 1."""
+    order = sorted(values)
+    first = {value: order.index(value) for value in set(order)}
+    return [first[value] + (order.count(value) + 1) / 2 for value in values]

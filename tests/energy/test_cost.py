@@ -5,7 +5,6 @@ from hwsim.errors import BudgetError, InputError, PlatformError
 from hwsim.platforms import load_platform, names
 from hwsim.tables import Option
 from hwsim.workload import Layer, Tensor, Unit, Work
-from tests.energy.reference import hawq, read_json
 
 W8A8 = Option(8, 8)
 
@@ -161,21 +160,6 @@ def test_a_pair_runs_at_its_smallest_native_precision_on_the_gpu() -> None:
     table = cost([conv("x", 64, 256, 256)], load_platform("nvidia_t4"), W8A8)
     energy = {option: table.row("x", option).energy_mac_j for option in table.options("x")}
     assert energy[Option(2, 3)] == energy[Option(4, 4)] < energy[Option(4, 5)] == energy[W8A8]
-
-
-def test_hawq_latencies_of_both_resnets() -> None:
-    # The two constants are fitted on these four times: the error left over is that of one
-    # launch time and one efficiency for both networks.
-    platform = load_platform("nvidia_t4")
-    for name, network in read_json("hawq_t4.json", 4)["networks"].items():
-        measured = network["end_to_end_ms_batch_8"]
-        wide, narrow = (
-            cost(hawq(name), platform, Option(bits, bits), []).total.latency_s or 0.0
-            for bits in (8, 4)
-        )
-        assert 1e3 * wide == pytest.approx(measured["w8a8"], rel=0.10)
-        assert 1e3 * narrow == pytest.approx(measured["w4a4"], rel=0.10)
-        assert narrow / wide == pytest.approx(measured["w4a4"] / measured["w8a8"], rel=0.03)
 
 
 def test_the_dataflow_design_fits_and_no_faster_one_does() -> None:

@@ -13,20 +13,10 @@ from hwsim.platforms import load_platform, names
 
 FOLDER = Path(hwsim.platforms.__file__).parent
 SHIPPED = (
-    "ethos_u55_128",
-    "ethos_u55_256",
-    "ethos_u55_32",
-    "ethos_u55_64",
-    "eyeriss",
-    "gap9",
-    "horowitz_ratio",
-    "ndp120",
-    "nvidia_t4",
-    "pynq_z2",
-    "stm32l4r5",
-    "stm32l4r5_tflm",
-    "tpu_v1",
-)
+    "ethos_u55_128", "ethos_u55_256", "ethos_u55_32", "ethos_u55_64", "eyeriss", "gap9",
+    "horowitz_ratio", "ndp120", "nvidia_a100", "nvidia_h100", "nvidia_jetson_orin_nano",
+    "nvidia_t4", "pynq_z2", "stm32l4r5", "stm32l4r5_tflm", "tpu_v1",
+)  # fmt: skip
 
 
 def table(name: str) -> dict[str, Any]:
