@@ -121,7 +121,7 @@ def _in_plane(layer: Layer) -> Plane:
 
 
 def _matmul(layer: Layer) -> list[Pass]:
-    """Return the passes of a product of two feature maps.
+    """Return the passes of a product of two feature maps, as Vela builds it.
 
     The engine multiplies a feature map by weights only: every output column of every group is an
     elementwise product over all rows, in 32 bits, and a sum along the depth.
