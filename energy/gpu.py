@@ -1,9 +1,16 @@
 """Time and energy on a GPU with tensor cores.
 
-One kernel per layer: t = t_launch + max(MACs / (peak * fill * efficiency), bytes / bandwidth).
+A pair runs at the smallest native precision that holds both widths. One kernel per layer:
+
+    alone = launch + MACs / (peak * fill * efficiency) + outputs * output + weights * unpack
+    t = max(chained * alone, bytes / bandwidth of each memory)
+
 `fill` is the useful part of the output tiles and of the last wave of tiles over the processors.
-A pair runs at the smallest native precision that holds both widths. Weights are stored packed at
-their own width, activations at the smallest native width that holds them.
+The third term, requantization and write of the outputs, does not shrink with the bits; it is what
+keeps INT4 from twice INT8's speed on layers with short reductions. Weights are stored packed at
+their own width, activations at the smallest native width that holds them; weights narrower than
+the native width save bytes and pay for unpacking. Kernels that follow one another in a network
+take `chained` of the time that they take alone, so the sum of measured layers is no network time.
 """
 
 from collections.abc import Sequence
@@ -27,13 +34,11 @@ def rows(
 ) -> list[UnitCost]:
     """Return the cost of a unit at every option.
 
-    Latency is the launch of its kernels plus the longest of arithmetic ("compute") and each
-    memory of known bandwidth; "overhead" where the launches are longer than all of these. Work
-    without multiply-accumulates is launch and memory only; a layer that only moves data in place
-    is no kernel.
+    What bounds it: the memory whose bytes take longest, else "compute", or "overhead" where
+    launch, outputs and unpacking together take longer than the multiply-accumulates. Work without
+    multiply-accumulates is launch and memory only; a layer that only moves data in place is no
+    kernel.
     """
-    kernels = sum(layer.work is not Work.MOVE for layer in unit.layers)
-    launch = kernels * platform.cores.launch.si
     where = f"{platform.name}: unit {unit.name!r}"
     found = []
     for option in options:
@@ -42,12 +47,15 @@ def rows(
         held = stored_activation_bits(platform, widths.activation_bits)
         traffic = traffic_of(unit, Option(widths.weight_bits, held))
         placed = place(traffic, platform.memory, network_bits, where)
+        compute = sum(compute_s(platform, layer, precision) for layer in unit.layers)
+        overhead = sum(overhead_s(platform, layer, widths) for layer in unit.layers)
+        kernels = platform.cores.chained.value * (compute + overhead)
         times = {
-            "compute": sum(compute_s(platform, layer, precision) for layer in unit.layers),
+            "overhead" if overhead > compute else "compute": kernels,
             **memory_latency_s(platform.memory, placed),
         }
         bound_by = max(times, key=lambda name: times[name])
-        latency = launch + times[bound_by]
+        latency = times[bound_by]
         found.append(
             UnitCost(
                 unit=unit.name,
@@ -57,13 +65,19 @@ def rows(
                 energy_memory_j=memory_energy_j(platform.memory, placed),
                 energy_static_j=platform.static_power.si * latency,
                 latency_s=latency,
-                bound_by="overhead" if launch > times[bound_by] else bound_by,
+                bound_by=bound_by,
                 weight_bytes=traffic.weight_bytes,
                 activation_bytes=traffic.activation_bytes,
                 memory_bytes={name: level.bytes for name, level in placed.items()},
             )
         )
     return found
+
+
+def kernel_s(platform: GpuPlatform, layer: Layer, widths: Option) -> float:
+    """Return the time of a layer's kernel that runs alone, its operands at hand."""
+    precision = platform.native(widths)
+    return compute_s(platform, layer, precision) + overhead_s(platform, layer, widths)
 
 
 def compute_s(platform: GpuPlatform, layer: Layer, precision: Precision) -> float:
@@ -74,10 +88,28 @@ def compute_s(platform: GpuPlatform, layer: Layer, precision: Precision) -> floa
     """
     if layer.macs == 0:
         return 0.0
+    assert precision.efficiency is not None  # the schema demands it of a GPU
+    rate = precision.macs_per_cycle.value * platform.clock.si * precision.efficiency.value
+    return padded_macs(platform, layer) / rate
+
+
+def padded_macs(platform: GpuPlatform, layer: Layer) -> int:
+    """Return the multiply-accumulates of whole waves of whole tiles."""
     cores = platform.cores
     rows_per_tile, columns_per_tile = cores.tile_rows.count, cores.tile_columns.count
     tiles = layer.groups * ceil(layer.m / rows_per_tile) * ceil(layer.n / columns_per_tile)
     waves = ceil(tiles / cores.processors.count)
-    padded_macs = waves * cores.processors.count * rows_per_tile * columns_per_tile * layer.k
-    rate = precision.macs_per_cycle.value * platform.clock.si * cores.efficiency.value
-    return padded_macs / rate
+    return waves * cores.processors.count * rows_per_tile * columns_per_tile * layer.k
+
+
+def overhead_s(platform: GpuPlatform, layer: Layer, widths: Option) -> float:
+    """Return a layer's time beyond its arithmetic: launch, outputs, weights to be unpacked."""
+    if layer.work is Work.MOVE:
+        return 0.0
+    cores = platform.cores
+    cycles = 0.0
+    if layer.macs:
+        cycles = layer.groups * layer.m * layer.n * cores.epilogue.value
+    if widths.weight_bits < platform.native(widths).native_bits:
+        cycles += layer.weight_elements * cores.unpack.value
+    return cores.launch.si + cycles / platform.clock.si

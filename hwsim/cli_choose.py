@@ -59,13 +59,26 @@ def cost(
     platform: PlatformName = "ethos_u55_128",
     bits: BitsOption = None,
     first_last: FirstLast = None,
+    point: Annotated[
+        str | None, typer.Option(help="Operating point of a microcontroller; its first if none.")
+    ] = None,
+    mac_model: Annotated[
+        str | None,
+        typer.Option(help="Arithmetic energy by this model (see mac-models), not the platform's."),
+    ] = None,
+    data: Data = None,
+    key: Key = None,
+    limit: Limit = 4,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Write a .csv.")] = None,
     explain: Annotated[
         bool, typer.Option("--explain", help="Show what the costs are made of.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Price one inference: energy, latency, bytes and FPGA resources per unit, with totals."""
+    """Price one inference: energy, latency, bytes and FPGA resources per unit, with totals.
+
+    --mac-model toggles_… counts the bits that the model's operands flip on the inputs of --data.
+    """
     import hwsim
     from hwsim.cli_explain import explain_cost
     from hwsim.partition import workload
@@ -73,7 +86,14 @@ def cost(
     from hwsim.reports.serialize import cost_csv, cost_json
 
     graph = hwsim.load(model)
-    table = hwsim.cost(graph, platform, bits_of(bits), options=[], first_last=bits_of(first_last))
+    chosen = hwsim.load_platform(platform)
+    if point is not None:
+        from hwsim.energy.mcu import at_point
+
+        chosen = at_point(chosen, point)
+    table = hwsim.cost(graph, chosen, bits_of(bits), options=[], first_last=bits_of(first_last))
+    if mac_model is not None:
+        table = _with_mac_model(graph, table, mac_model, bits, data, key, limit)
     if out is not None:
         write_file(out, cost_csv(table).encode())
     if explain:
@@ -87,6 +107,27 @@ def cost(
     from hwsim.reports.terminal import cost_table
 
     Console().print(cost_table(table))
+
+
+def _with_mac_model(
+    graph: "Graph", table: Any, name: str, bits: str | None, data: Path | None, key: str | None,
+    limit: int | None,
+) -> Any:  # fmt: skip
+    """Return a cost table with the arithmetic energy of a named model."""
+    from hwsim.cli_macs import counted_toggles
+    from hwsim.feeding import Preparation
+    from hwsim.macs import price_macs
+    from hwsim.partition import workload
+
+    if not name.startswith("toggles"):
+        return price_macs(table, workload(graph), name)
+    if data is None or bits is not None:
+        raise InputError(
+            f"--mac-model {name} must have --data, and --bits left out: "
+            "toggles are counted at the graph's own widths"
+        )
+    counted = counted_toggles(graph, data, key, Preparation(), limit)
+    return price_macs(table, workload(graph), name, counted)
 
 
 def _float_setup(

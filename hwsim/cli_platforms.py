@@ -98,8 +98,10 @@ def validate_platforms(
                 )
         for verdict in verdicts:
             print(
-                f"{verdict.against:44.44}{verdict.rows:6} rows  mean {100 * verdict.mean:6.2f} %  "
-                f"worst {100 * verdict.worst:7.2f} %  {verdict.state:8} {verdict.text}"
+                f"{verdict.against:56.56}{verdict.rows:6} rows  mean {100 * verdict.mean:6.2f} %  "
+                f"worst {100 * verdict.worst:7.2f} %  "
+                f"difference {verdict.mean_difference:8.3g}  rank {verdict.rank:5.2f}  "
+                f"{verdict.state:8} {verdict.text}"
             )
     if any(verdict.state == "missed" for verdict in verdicts):
         raise typer.Exit(1)

@@ -47,11 +47,13 @@ def info(
     --data and quantized to 8 bits for it.
     """
     import hwsim
+    from hwsim.inference_cost import inference_cost
     from hwsim.partition import workload
     from hwsim.verify import accumulator_bounds
 
     graph = hwsim.load(model)
     units = workload(graph)
+    costs = inference_cost(graph)
     bounds = {bound.node: bound.bits for bound in accumulator_bounds(graph)}
     rows = [
         {
@@ -70,6 +72,8 @@ def info(
         "outputs": {v.name: [str(v.dtype), list(v.shape)] for v in graph.outputs},
         "macs": sum(unit.macs for unit in units),
         "weights": sum(unit.weight_elements for unit in units),
+        "bops": costs.bops,
+        "weight_bits": costs.weight_bits,
         "units": [unit.name for unit in units if unit.has_choice],
         "nodes": rows,
     }
@@ -104,7 +108,10 @@ def info(
     console.print(table)
     for kind in ("inputs", "outputs"):
         console.print(f"{kind}: {summary[kind]}", markup=False)
-    console.print(f"MACs {summary['macs']:,}, weights {summary['weights']:,}")
+    console.print(
+        f"MACs {costs.macs:,}, bit operations {costs.bops:,}, "
+        f"weights {summary['weights']:,} of {costs.weight_bits:,} bits"
+    )
     if forms:
         _show_forms(forms, f"non-linearities under {profile}")
 
@@ -224,6 +231,8 @@ def trace(
 
     if form not in ("npz", "hex"):
         raise InputError(f"--format must be npz or hex, not {form!r}")
+    if form == "hex" and out.is_dir() and not force:
+        raise InputError(f"trace folder {str(out)!r} must not exist yet; --force replaces it")
     graph = hwsim.load(model, profile)
     if random is not None:
         arrays = hwsim.random_inputs(graph, random, seed)

@@ -19,7 +19,9 @@ from hwsim.platform_array import (
     RowStationaryArray,
     SystolicArray,
 )
+from hwsim.platform_base import Capability, Described, Width, Widths
 from hwsim.platform_fpga import DataflowDesign, DspBlock
+from hwsim.platform_mcu import McuPlatform
 from hwsim.quantity import (
     Bandwidth,
     Banks,
@@ -44,18 +46,6 @@ from hwsim.quantity import (
 )
 from hwsim.tables import Option
 
-Width = Annotated[int, Field(ge=1, le=32)]
-Widths = Annotated[list[Width], Field(min_length=1)]
-Text = Annotated[str, Field(min_length=1)]
-
-
-class Capability(Table):
-    """Weight and activation widths that a platform takes: every pair of the two lists."""
-
-    weight_bits: Widths
-    activation_bits: Widths
-    source: Text
-
 
 class Precision(Capability):
     """Widths that share one datapath.
@@ -64,11 +54,13 @@ class Precision(Capability):
         accumulator_bits: Width of the accumulator.
         macs_per_cycle: Peak rate of the whole chip.
         energy_per_mac: Arithmetic energy, accumulation included.
+        efficiency: Part of the peak that a full wave of tiles reaches; demanded of a GPU.
     """
 
     accumulator_bits: Annotated[int, Field(ge=1, le=64)]
     macs_per_cycle: MacRate
     energy_per_mac: EnergyPerMac
+    efficiency: Ratio | None = None
 
     @property
     def native_bits(self) -> int:
@@ -113,39 +105,7 @@ class MemoryLevel(Table):
         return self
 
 
-class _Described(Table):
-    """What every kind of platform has."""
-
-    schema_version: Literal[1]
-    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
-    title: Text
-    notes: list[Text] = []
-
-    @property
-    def capabilities(self) -> tuple[Capability, ...]:
-        """The supported widths, in file order."""
-        raise NotImplementedError
-
-    @property
-    def options(self) -> tuple[Option, ...]:
-        """Every supported pair, in rising order."""
-        pairs = {
-            Option(weights, activations)
-            for row in self.capabilities
-            for weights in row.weight_bits
-            for activations in row.activation_bits
-        }
-        return tuple(sorted(pairs))
-
-    def supports(self, option: Option) -> bool:
-        """Return whether one row holds both widths of a pair."""
-        return any(
-            option.weight_bits in row.weight_bits and option.activation_bits in row.activation_bits
-            for row in self.capabilities
-        )
-
-
-class _Clocked(_Described):
+class _Clocked(Described):
     """A processor with MAC precisions, a clock and memories."""
 
     clock: Frequency
@@ -248,15 +208,21 @@ class GpuCores(Table):
         processors: Streaming multiprocessors.
         tile_rows: Rows of the output tile of one thread block.
         tile_columns: Columns of that tile.
-        efficiency: Part of the peak that a full wave of tiles reaches.
         launch: Time of one kernel beyond its work.
+        epilogue: Chip cycles that an output takes after its sum: requantization and write, at
+            any width.
+        unpack: Chip cycles that a weight takes to become a native code, where it is stored
+            narrower.
+        chained: Part of a kernel's time alone that remains where kernels follow one another.
     """
 
     processors: Processors
     tile_rows: Elements
     tile_columns: Elements
-    efficiency: Ratio
     launch: Duration
+    epilogue: CyclesPerElement
+    unpack: CyclesPerElement
+    chained: Ratio
 
 
 class GpuPlatform(_Clocked):
@@ -264,6 +230,19 @@ class GpuPlatform(_Clocked):
 
     kind: Literal["gpu"]
     cores: GpuCores
+
+    @model_validator(mode="after")
+    def _check_cores(self) -> Self:
+        """Refuse a precision without an efficiency, and shares above 1."""
+        for index, row in enumerate(self.precision):
+            where = f"precision[{index}].efficiency"
+            if row.efficiency is None:
+                raise broken_rule("given for a GPU", "missing", where)
+            if row.efficiency.value > 1:
+                raise broken_rule("at most 1", row.efficiency.value, where)
+        if self.cores.chained.value > 1:
+            raise broken_rule("at most 1", self.cores.chained.value, "cores.chained")
+        return self
 
 
 class FpgaFabric(Table):
@@ -286,7 +265,7 @@ class FpgaFabric(Table):
     bram_limit: Ratio
 
 
-class FpgaPlatform(_Described):
+class FpgaPlatform(Described):
     """A part that holds the whole network as a dataflow pipeline, weights on the chip.
 
     Args:
@@ -314,7 +293,7 @@ class FpgaPlatform(_Described):
         return tuple(self.precision)
 
 
-class AnalyticPlatform(_Described):
+class AnalyticPlatform(Described):
     """A closed formula: MAC energy by the product of the widths, memory energy by the width.
 
     Args:
@@ -338,10 +317,10 @@ class AnalyticPlatform(_Described):
         return tuple(self.precision)
 
 
-Platform = NpuPlatform | GpuPlatform | FpgaPlatform | AnalyticPlatform
+Platform = NpuPlatform | McuPlatform | GpuPlatform | FpgaPlatform | AnalyticPlatform
 
 _ADAPTER: TypeAdapter[Platform] = TypeAdapter(Annotated[Platform, Field(discriminator="kind")])
-_KINDS = ("npu", "gpu", "fpga", "analytic")
+_KINDS = ("npu", "mcu", "gpu", "fpga", "analytic")
 
 
 def parse_platform(table: dict[str, Any], file: str) -> Platform:

@@ -16,6 +16,8 @@ class Row:
         predicted: The model's.
         unit: Of both.
         held_out: Whether no constant was fitted on this row: nothing fitted, or left out.
+        group: What a demand counts, as a chip; "" where rows are judged alone.
+        series: Rows whose order is compared, as the tasks of one system.
     """
 
     against: str
@@ -24,6 +26,8 @@ class Row:
     predicted: float
     unit: str
     held_out: bool = True
+    group: str = ""
+    series: str = ""
 
     @property
     def error(self) -> float:
@@ -44,6 +48,10 @@ class Target:
         mean: Largest mean of |error|; None if only rows count.
         median: Largest median of |error|.
         p95: Largest 95th percentile of |error|, linear between rows.
+        groups: Least number of groups whose rows all keep `worst`; None if all rows must.
+        ranked: Least number of groups that predict the order of the rows of each of their series.
+        mean_difference: Largest mean of |predicted - measured|, in the rows' unit.
+        rank: Smallest Spearman correlation of predicted and measured.
     """
 
     against: str
@@ -52,6 +60,10 @@ class Target:
     mean: float | None = None
     median: float | None = None
     p95: float | None = None
+    groups: int | None = None
+    ranked: int | None = None
+    mean_difference: float | None = None
+    rank: float | None = None
 
 
 Comparison = Callable[[Path], Iterator[Row]]
@@ -67,6 +79,8 @@ class Verdict:
         rows: How many.
         mean: Mean of |error|.
         worst: Largest |error|.
+        mean_difference: Mean of |predicted - measured|.
+        rank: Spearman correlation of predicted and measured, 0 where one of them is constant.
         state: "reached", "missed", or "reported" where nothing is demanded.
         text: The demand.
     """
@@ -75,6 +89,8 @@ class Verdict:
     rows: int
     mean: float
     worst: float
+    mean_difference: float
+    rank: float
     state: str
     text: str
 
@@ -84,22 +100,73 @@ def judged(rows: Sequence[Row], targets: Sequence[Target]) -> tuple[Verdict, ...
     demands = {target.against: target for target in targets}
     verdicts = []
     for against in dict.fromkeys(row.against for row in rows):
-        errors = [abs(row.error) for row in rows if row.against == against]
+        own = [row for row in rows if row.against == against]
+        errors = [abs(row.error) for row in own]
         mean, worst = sum(errors) / len(errors), max(errors)
+        difference = sum(abs(row.predicted - row.measured) for row in own) / len(own)
+        rank = rank_correlation([row.measured for row in own], [row.predicted for row in own])
         target = demands.get(against)
-        state = "reported"
+        state, text = "reported", ""
         if target is not None:
-            missed = target.worst is not None and worst > target.worst
-            missed = missed or (target.mean is not None and mean > target.mean)
+            met, counts = _met(own, mean, worst, target)
+            met = met and (target.mean_difference is None or difference <= target.mean_difference)
+            met = met and (target.rank is None or rank >= target.rank)
             for share, limit in ((0.5, target.median), (0.95, target.p95)):
-                missed = missed or (limit is not None and quantile(errors, share) > limit)
-            state = "missed" if missed else "reached"
-        text = target.text if target else ""
-        if target is not None and target.p95 is not None:
-            median, p95 = (100 * quantile(errors, share) for share in (0.5, 0.95))
-            text += f": {median:.2f} %, {p95:.2f} %"
-        verdicts.append(Verdict(against, len(errors), mean, worst, state, text))
+                met = met and (limit is None or quantile(errors, share) <= limit)
+            if target.p95 is not None:
+                median, p95 = (100 * quantile(errors, share) for share in (0.5, 0.95))
+                counts = f": {median:.2f} %, {p95:.2f} %"
+            state = "reached" if met else "missed"
+            text = f"{target.text}{counts}"
+        verdicts.append(Verdict(against, len(own), mean, worst, difference, rank, state, text))
     return tuple(verdicts)
+
+
+def _met(rows: Sequence[Row], mean: float, worst: float, target: Target) -> tuple[bool, str]:
+    """Return whether a demand is met, and what was counted for it."""
+    met = target.mean is None or mean <= target.mean
+    if target.groups is None:
+        met = met and (target.worst is None or worst <= target.worst)
+    if target.groups is None and target.ranked is None:
+        return met, ""
+    groups = tuple(dict.fromkeys(row.group for row in rows))
+    counts = []
+    if target.groups is not None and target.worst is not None:
+        limit = target.worst
+        kept = sum(all(abs(r.error) <= limit for r in rows if r.group == g) for g in groups)
+        met = met and kept >= target.groups
+        counts.append(f"{kept} of {len(groups)} within")
+    if target.ranked is not None:
+        ordered = sum(_in_order([r for r in rows if r.group == g]) for g in groups)
+        met = met and ordered >= target.ranked
+        counts.append(f"{ordered} ranked right")
+    return met, f": {', '.join(counts)}"
+
+
+def _in_order(rows: Sequence[Row]) -> bool:
+    """Return whether the predictions of every series have the order of the measurements."""
+    for series in dict.fromkeys(row.series for row in rows):
+        own = [row for row in rows if row.series == series]
+        by_measured = sorted(own, key=lambda row: row.measured)
+        if by_measured != sorted(own, key=lambda row: row.predicted):
+            return False
+    return True
+
+
+def rank_correlation(first: Sequence[float], second: Sequence[float]) -> float:
+    """Return Spearman's correlation, equal values at their mean rank; 0 for constant values."""
+    a, b = _ranks(first), _ranks(second)
+    middle = (len(a) + 1) / 2
+    products = sum((x - middle) * (y - middle) for x, y in zip(a, b, strict=True))
+    squares = sum((x - middle) ** 2 for x in a) * sum((y - middle) ** 2 for y in b)
+    return float(products / squares**0.5) if squares else 0.0
+
+
+def _ranks(values: Sequence[float]) -> list[float]:
+    """Return the rank of each value, from 1."""
+    order = sorted(values)
+    first = {value: order.index(value) for value in set(order)}
+    return [first[value] + (order.count(value) + 1) / 2 for value in values]
 
 
 def quantile(values: Sequence[float], share: float) -> float:

@@ -1,10 +1,10 @@
-"""Shipped NPU descriptions, for comparisons with the chip that they describe."""
+"""Shipped descriptions, for comparisons with the chips that they describe."""
 
 import tomllib
 from importlib import resources
 
 from hwsim.errors import PlatformError
-from hwsim.platform import NpuPlatform, parse_platform
+from hwsim.platform import GpuPlatform, NpuPlatform, parse_platform
 
 
 def text_of(name: str) -> str:
@@ -21,4 +21,16 @@ def shipped_npu(name: str) -> NpuPlatform:
     platform = parse_platform(tomllib.loads(text_of(f"{name}.toml")), f"{name}.toml")
     if not isinstance(platform, NpuPlatform):
         raise PlatformError(f"{name}: kind must be npu, not {platform.kind}")
+    return platform
+
+
+def shipped_gpu(name: str) -> GpuPlatform:
+    """Return a shipped GPU.
+
+    Raises:
+        PlatformError: If the file describes another kind.
+    """
+    platform = parse_platform(tomllib.loads(text_of(f"{name}.toml")), f"{name}.toml")
+    if not isinstance(platform, GpuPlatform):
+        raise PlatformError(f"{name}: kind must be gpu, not {platform.kind}")
     return platform

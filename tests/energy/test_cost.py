@@ -1,12 +1,10 @@
 import pytest
 
 from hwsim.energy import circuits, cost, folding, fpga, uniform_ratio
-from hwsim.energy.npu import layer_cycles
 from hwsim.errors import BudgetError, InputError, PlatformError
 from hwsim.platforms import load_platform, names
 from hwsim.tables import Option
 from hwsim.workload import Layer, Tensor, Unit, Work
-from tests.energy.reference import hawq, mlperf_tiny, read_csv, read_json
 
 W8A8 = Option(8, 8)
 
@@ -116,7 +114,7 @@ def test_activations_beyond_the_chip_spill_on_a_gpu() -> None:
     assert small.memory_bytes["l2"] == small.weight_bytes + small.activation_bytes
 
 
-@pytest.mark.parametrize("name", names())
+@pytest.mark.parametrize("name", [n for n in names() if load_platform(n).supports(Option(2, 8))])
 def test_rows_are_the_asked_and_the_selected_options(name: str) -> None:
     platform = load_platform(name)
     if name == "tpu_v1":  # takes no narrower weights
@@ -162,40 +160,6 @@ def test_a_pair_runs_at_its_smallest_native_precision_on_the_gpu() -> None:
     table = cost([conv("x", 64, 256, 256)], load_platform("nvidia_t4"), W8A8)
     energy = {option: table.row("x", option).energy_mac_j for option in table.options("x")}
     assert energy[Option(2, 3)] == energy[Option(4, 4)] < energy[Option(4, 5)] == energy[W8A8]
-
-
-# Arm Vela 5.2.0, U55-128. The engine's cycles leave out start-up delays and the command floor,
-# so they run short; the largest part of ad's difference is the fully connected layers' delay.
-NPU_TOLERANCE = {"ad": 0.20, "kws": 0.10, "ic": 0.06, "vww": 0.08}
-
-
-@pytest.mark.parametrize("task", NPU_TOLERANCE)
-def test_npu_engine_cycles_against_vela(task: str) -> None:
-    units = mlperf_tiny(task)
-    vela = sum(
-        int(row["cycles_npu"])
-        for row in read_csv("vela_layers.csv", 406)
-        if row["network"] == task and row["accelerator"] == "u55-128"
-    )
-    platform = load_platform("ethos_u55_128")
-    assert platform.kind == "npu"
-    cycles = sum(layer_cycles(platform.array, layer)[0] for u in units for layer in u.layers)
-    assert abs(cycles / vela - 1) <= NPU_TOLERANCE[task]
-
-
-def test_hawq_latencies_of_both_resnets() -> None:
-    # The two constants are fitted on these four times: the error left over is that of one
-    # launch time and one efficiency for both networks.
-    platform = load_platform("nvidia_t4")
-    for name, network in read_json("hawq_t4.json", 4)["networks"].items():
-        measured = network["end_to_end_ms_batch_8"]
-        wide, narrow = (
-            cost(hawq(name), platform, Option(bits, bits), []).total.latency_s or 0.0
-            for bits in (8, 4)
-        )
-        assert 1e3 * wide == pytest.approx(measured["w8a8"], rel=0.10)
-        assert 1e3 * narrow == pytest.approx(measured["w4a4"], rel=0.10)
-        assert narrow / wide == pytest.approx(measured["w4a4"] / measured["w8a8"], rel=0.03)
 
 
 def test_the_dataflow_design_fits_and_no_faster_one_does() -> None:

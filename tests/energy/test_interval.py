@@ -13,8 +13,10 @@ def test_the_value_stands_inside_its_interval(name: str) -> None:
     assert interval.value_j <= interval.high_j
     spans = [span for _, span in interval.drivers]
     assert spans == sorted(spans, reverse=True)
-    # Energy is a sum of products of constants that do not share a term, so spans add up.
-    assert sum(spans) == pytest.approx(interval.high_j - interval.low_j)
+    # Energy is a sum of products of constants that do not share a term, so spans add up; a
+    # microcontroller's is power times cycles, where they add up to second order.
+    exactly = 0.02 if platform.kind == "mcu" else 1e-6
+    assert sum(spans) == pytest.approx(interval.high_j - interval.low_j, rel=exactly)
 
 
 def test_the_board_power_moves_an_fpga_most() -> None:

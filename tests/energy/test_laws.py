@@ -21,6 +21,21 @@ FREE = [Option(w, a) for w, a in product(WIDTHS, WIDTHS)]
 OPTIONS = {name: [o for o in FREE if PLATFORMS[name].supports(o)] for name in PLATFORMS}
 
 
+TIMED = tuple(name for name in PLATFORMS if PLATFORMS[name].kind in ("npu", "gpu"))
+
+
+def unpacks_alone(name: str, small: Option, large: Option) -> bool:
+    """Return whether only the narrower pair is stored below the width it runs at, on a GPU.
+
+    Unpacking is work of its own, so that pair is no longer on the wider one's path.
+    """
+    platform = PLATFORMS[name]
+    if platform.kind != "gpu":
+        return False
+    below, above = (o.weight_bits < platform.native(o).native_bits for o in (small, large))
+    return below and not above
+
+
 @st.composite
 def units(draw: st.DrawFn, index: int) -> Unit:
     """Return a unit of one or two layers of any kind, with consistent shapes."""
@@ -118,12 +133,12 @@ def test_the_laws(name: str, network: tuple[Unit, ...]) -> None:
             assert all(a <= b for a, b in zip(bytes_of(less), bytes_of(more), strict=True))
             assert less.energy_mac_j <= more.energy_mac_j
             assert sum(less.energy_memory_j.values()) <= sum(more.energy_memory_j.values())
-            if name in ("ethos_u55_128", "eyeriss", "nvidia_t4", "tpu_v1"):
+            if name in TIMED and not unpacks_alone(name, small, large):
                 assert less.latency_s is not None and more.latency_s is not None
                 assert less.latency_s <= more.latency_s
 
 
-@pytest.mark.parametrize("name", ["ethos_u55_128", "eyeriss", "nvidia_t4", "tpu_v1"])
+@pytest.mark.parametrize("name", TIMED)
 @given(network=networks)
 @settings(max_examples=40, deadline=None)
 def test_latency_never_beats_the_roofline(name: str, network: tuple[Unit, ...]) -> None:
