@@ -66,7 +66,7 @@ class UnitCost:
         weight_bytes: Stored weights and biases.
         activation_bytes: Activation bytes written and read.
         memory_bytes: Bytes that cross each memory level, by level.
-        lut: FPGA look-up tables.
+        lut: FPGA look-up table sites; two small tables may share one.
         dsp: FPGA multiplier blocks.
         bram_18k: FPGA 18 Kib memory blocks.
     """
