@@ -15,7 +15,7 @@ from hwsim.energy.mac_cells import (
     toggle_energy,
 )
 from hwsim.energy.mac_models import Mac, anchors, mac_model, model_names, spingarn_toggles
-from hwsim.energy.validation import TARGETS, judged, mac_energy
+from hwsim.energy.validation import TARGETS, Row, Target, judged, mac_energy
 from hwsim.errors import InputError
 from hwsim.macs import compare_mac_models, count_toggles, price_macs
 from hwsim.partition import workload
@@ -193,3 +193,17 @@ def test_a_comparison_holds_every_model_and_counted_toggles() -> None:
     assert str(caught.value).startswith(
         "toggles_osu018 must have counted every layer with multiply-accumulates, not all but "
     )
+
+
+def test_ranks_and_differences_are_judged() -> None:
+    rows = [
+        Row("x", str(i), m, p, "1") for i, (m, p) in enumerate([(1, 5), (2, 5), (3, 9), (4, 1)])
+    ]
+    # Ranks 1 2 3 4 against 2.5 2.5 4 1: Spearman by hand, -1.5 / sqrt(5 * 4.5).
+    (found,) = judged(rows, [Target("x", "rank", rank=0.5)])
+    assert found.rank == pytest.approx(-1.5 / 22.5**0.5)
+    assert found.state == "missed"
+    assert found.mean_difference == (4 + 3 + 6 + 3) / 4
+    assert judged(rows, [Target("x", "rank", rank=-0.5)])[0].state == "reached"
+    assert judged(rows, [Target("x", "mean", mean_difference=3.9)])[0].state == "missed"
+    assert judged(rows, [Target("x", "mean", mean_difference=4.0)])[0].state == "reached"
