@@ -38,24 +38,24 @@ def rows(
     Raises:
         PlatformError: If a layer does not fit the array.
     """
-    fastest = max(row.macs_per_cycle.value for row in platform.precision)
     where = f"{platform.name}: unit {unit.name!r}"
+    output = sum(
+        ceil(array.output_cycles.value * layer.out_elements)
+        for layer in unit.layers
+        if layer.work not in (*_MULTIPLIES, Work.MOVE)
+    )
+    multiply: dict[float, float] = {}  # cycles by the rate of a precision
     found = []
     for option in options:
         widths = option or FIXED
         traffic = traffic_of(unit, widths)
         precision = platform.native(widths)
         rate = precision.macs_per_cycle.value
-        compute = output = 0.0
-        for layer in unit.layers:
-            if layer.work in _MULTIPLIES:
-                taken = layer_cycles(array, layer, fastest / rate, where)
-                compute += max(taken, layer.macs / rate) / platform.clock.si
-            elif layer.work is not Work.MOVE:
-                cycles = array.output_cycles.value * layer.out_elements
-                output += max(cycles, layer.macs / rate) / platform.clock.si
+        if rate not in multiply:
+            multiply[rate] = _multiply_cycles(platform, array, unit, rate, where)
+        compute = max(multiply[rate], unit.macs / rate - output)
         placed = place(traffic, platform.memory, network_bits, where)
-        busy = compute + output
+        busy = (compute + output) / platform.clock.si
         memory = memory_latency_s(platform.memory, _padded(platform, array, unit, widths, placed))
         latency = max(busy, *memory.values(), 0.0)
         times = memory if latency > busy else {"compute": compute, "output": output}
@@ -75,6 +75,22 @@ def rows(
             )
         )
     return found
+
+
+def _multiply_cycles(
+    platform: NpuPlatform,
+    array: SystolicArray | RowStationaryArray,
+    unit: Unit,
+    rate: float,
+    where: str,
+) -> float:
+    """Return the cycles of a unit's layers that multiply, at the rate of a precision."""
+    slowdown = max(row.macs_per_cycle.value for row in platform.precision) / rate
+    return sum(
+        max(layer_cycles(array, layer, slowdown, where), layer.macs / rate)
+        for layer in unit.layers
+        if layer.work in _MULTIPLIES
+    )
 
 
 def layer_cycles(

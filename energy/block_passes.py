@@ -4,49 +4,83 @@ Source of the decomposition of a softmax: Arm Vela 5.2.0 (Apache-2.0): maximum, 
 a table of exponentials, a 32-bit sum, its reciprocal by three Newton steps, a product, a shift.
 """
 
+from dataclasses import replace
+
 from hwsim.workload import Layer, Work
 
 from .block_pass import Output, Pass, Plane, Stage
 
 _MATRICES = (Work.FULLY_CONNECTED, Work.RECURRENT)
+_WINDOWED = (Work.CONV, Work.DEPTHWISE, Work.POOL)
+_LARGEST_POOL_STRIDE = 3  # a pooling of larger steps is cut into its windows
 _NEWTON_STEPS = 3
 _NEWTON_STEP = (False, True, False, True, False)  # which of its passes take a constant
 
 
 def passes_of(layer: Layer) -> list[Pass]:
-    """Return what the engine does for a layer, in order; nothing for data movement."""
-    if layer.work is Work.MOVE or not layer.out_elements:
+    """Return what the engine does for a layer, in order.
+
+    Nothing for data movement, nor for a table that the layer before holds in its output stage.
+    """
+    if layer.work is Work.MOVE or not layer.out_elements or layer.rides:
         return []
     if layer.work is Work.SOFTMAX:
         return _softmax(_plane(layer.out_shape))
     if layer.work is Work.MATMUL:
         return _matmul(layer)
+    if layer.work is Work.REDUCE:
+        return _mean(layer)
+    single = _single(layer)
     if layer.work is Work.CONV and layer.groups > 1:
-        return [_single(layer)] * layer.groups
-    return [_single(layer)]
+        return [single] * layer.groups
+    if single.stage is Stage.POOL and max(single.stride) > _LARGEST_POOL_STRIDE:
+        high, wide, deep = single.ofm
+        window = (*single.kernel, deep)
+        return [replace(single, ifm=window, ofm=(1, 1, deep), stride=(1, 1))] * (high * wide)
+    return [single]
 
 
 def _single(layer: Layer) -> Pass:
     """Return the one pass of a layer."""
     out, into = _out_plane(layer), _in_plane(layer)
-    layout = {"linear_in": layer.linear_in, "linear_out": layer.linear_out}
+    stage, output, operands = Stage.ELEMENTWISE, Output.ADD, 2
     if layer.work is Work.DEPTHWISE:
-        return Pass(Stage.DEPTHWISE, into, out, layer.kernel, layer.stride, biased=True, **layout)
-    if layer.work is Work.CONV or layer.work in _MATRICES:
-        return Pass(
-            Stage.CONV, into, out, layer.kernel, layer.stride,
-            biased=layer.weight_elements > 0, **layout,
-        )  # fmt: skip
-    if layer.work is Work.POOL:
-        rate = Output.MAX_POOL if layer.is_maximum else Output.DEFAULT
-        stride = (1, 1) if out[:2] == (1, 1) else layer.stride
-        return Pass(Stage.POOL, into, out, layer.kernel, stride, rate, **layout)
-    if layer.work is Work.REDUCE:
-        kernel = (max(into[0] // out[0], 1), max(into[1] // out[1], 1))
-        return Pass(Stage.POOL, into, out, kernel, **layout)
-    if layer.work is Work.TABLE:
-        return Pass(Stage.POOL, out, out, output=Output.TABLE, **layout)
-    return Pass(Stage.ELEMENTWISE, out, out, output=Output.ADD, operands=2, **layout)
+        stage, output, operands = Stage.DEPTHWISE, Output.DEFAULT, 1
+    elif layer.work is Work.CONV or layer.work in _MATRICES:
+        stage, output, operands = Stage.CONV, Output.DEFAULT, 1
+    elif layer.work is Work.POOL:
+        maximum = layer.operator == "MAX_POOL_2D"
+        stage, output, operands = Stage.POOL, Output.MAX_POOL if maximum else Output.DEFAULT, 1
+    elif layer.work is Work.TABLE:
+        stage, output, operands = Stage.POOL, Output.TABLE, 1
+    elif layer.operator == "MUL":
+        output = Output.MULTIPLY
+    global_pool = layer.work is Work.POOL and out[:2] == (1, 1)
+    return Pass(
+        stage=stage,
+        ifm=into if stage is not Stage.ELEMENTWISE else out,
+        ofm=out,
+        kernel=layer.kernel if layer.work in _WINDOWED else (1, 1),
+        stride=layer.stride if layer.work in _WINDOWED and not global_pool else (1, 1),
+        output=output,
+        linear_in=layer.linear_in,
+        linear_out=layer.linear_out,
+        operands=operands,
+        biased=layer.weight_elements > 0,
+    )
+
+
+def _mean(layer: Layer) -> list[Pass]:
+    """Return the passes of a mean over a plane: a depthwise sum by ones, and a product."""
+    into = _plane(layer.in_shape) if layer.in_shape else (1, 1, layer.out_elements)
+    depth = layer.out_elements if layer.out_elements % into[2] else into[2]
+    rows = max(layer.out_elements // depth, 1)
+    kernel = (max(into[0] // rows, 1), into[1])
+    total = Pass(
+        Stage.DEPTHWISE, (into[0], into[1], depth), (rows, 1, depth), kernel,
+        ofm_bits=32, linear_in=layer.linear_in,
+    )  # fmt: skip
+    return [total, replace(_wide(total.ofm, linear_out=layer.linear_out), constant=True)]
 
 
 def _plane(shape: tuple[int, ...]) -> Plane:
@@ -78,8 +112,6 @@ def _in_plane(layer: Layer) -> Plane:
     high, wide, deep = _out_plane(layer)
     if layer.work is Work.CONV:
         deep = max(layer.k // (layer.kernel[0] * layer.kernel[1]), 1)
-    if layer.work is Work.REDUCE and layer.in_shape:
-        return _plane(layer.in_shape)
     stride = layer.stride
     return (
         (high - 1) * stride[0] + layer.kernel[0],

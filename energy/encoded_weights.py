@@ -10,8 +10,10 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from hwsim.graph import Graph
+from hwsim.ops import OPS
 from hwsim.platform import NpuPlatform
-from hwsim.workload import Layer, Unit
+from hwsim.workload import Layer, Unit, Work
 
 from .block_engine import Engine, engine_of
 from .block_pass import Pass, Stage
@@ -19,6 +21,7 @@ from .block_passes import passes_of
 from .block_search import takes_part_kernel
 from .weight_codes import stream_bits
 
+_WEIGHTED = (Work.CONV, Work.DEPTHWISE, Work.FULLY_CONNECTED)
 _SUB_KERNEL = 8
 _INPUT_STEP = 8
 _INPUT_BLOCK = 32
@@ -26,7 +29,7 @@ _TAPS = 4  # that a depthwise or part-kernel step takes at once
 
 
 def with_encoded_weights(
-    units: Sequence[Unit], platform: NpuPlatform, codes: Mapping[str, NDArray[np.generic]]
+    units: Sequence[Unit], platform: NpuPlatform, codes: Mapping[str, NDArray[np.int64]]
 ) -> tuple[Unit, ...]:
     """Return a network whose layers state the estimated size of their encoded weights.
 
@@ -43,11 +46,29 @@ def with_encoded_weights(
     )
 
 
-def _encoded(engine: Engine, layer: Layer, codes: Mapping[str, NDArray[np.generic]]) -> Layer:
+def weight_codes(graph: Graph) -> dict[str, NDArray[np.int64]]:
+    """Return the weight codes minus their zero point of an integer graph's nodes, by name."""
+    codes = {}
+    for node in graph.nodes:
+        if OPS[node.op].work not in _WEIGHTED or len(node.inputs) < 2:
+            continue
+        weights = graph.values[node.inputs[1]]
+        if weights.data is None or weights.quant is None:
+            continue
+        zero_point = np.asarray(weights.quant.zero_point, np.int64)
+        if weights.quant.axis is not None and zero_point.size > 1:
+            shape = [1] * weights.data.ndim
+            shape[weights.quant.axis] = -1
+            zero_point = zero_point.reshape(shape)
+        codes[node.name] = weights.data.astype(np.int64) - zero_point
+    return codes
+
+
+def _encoded(engine: Engine, layer: Layer, codes: Mapping[str, NDArray[np.int64]]) -> Layer:
     """Return a layer with the size of its encoded weights."""
     if layer.encoded_weight_bits is not None or layer.node not in codes:
         return layer
-    weights = codes[layer.node].astype(np.int64)
+    weights = codes[layer.node]
     slots = sum(_slots(engine, work) for work in passes_of(layer) if work.biased)
     padding = max(slots - weights.size, 0)
     return replace(layer, encoded_weight_bits=stream_bits(weights, padding))

@@ -1,48 +1,86 @@
-"""A dataflow design on an FPGA: every layer its own matrix unit, all working at once.
+"""A dataflow design on an FPGA: every layer its own circuit, all working at once.
 
-The design's interval is the smallest number of cycles at which the selection fits the part,
-found by bisection. Each layer then takes, of the (PE, SIMD) foldings that keep the interval, the
-one with the smallest sum of its shares of the LUT and BRAM budgets; another mix of foldings may
-trade LUTs for BRAM and be a little faster. All options are priced at the
-same interval, so that a table compares resources at equal speed.
+The design is the fastest that fits the part (`folding`), its circuits priced from a table of
+syntheses (`circuits`). All options of a unit are priced at the interval of the selection, each
+with its cheapest folding by shares of the budget, so that a table compares resources at equal
+speed.
 """
 
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import lru_cache
 
-from hwsim.errors import BudgetError
+import numpy as np
+from numpy.typing import NDArray
+
+from hwsim.errors import BudgetError, InputError, PlatformError
 from hwsim.platform import FpgaFabric, FpgaPlatform
 from hwsim.tables import Option, UnitCost
 from hwsim.workload import Layer, Unit, Work
 
+from .circuits import Build, Foldings, Shape, foldings, has_circuit, shape_of
 from .finn import MatrixUnit
+from .folding import Design, cheapest, fastest
+from .luts import xc7
 from .traffic import FIXED, traffic_of
 
 BOARD = "board"
 LEVEL = "on_chip"
+_RESOURCES = ("lut", "dsp", "bram_18k")
 
 
 @dataclass(frozen=True, slots=True)
-class _Budget:
-    """What a design may use of a part."""
+class Part:
+    """One part of one layer's circuit, in the design of a selection.
 
+    Args:
+        unit: The unit's name.
+        node: The layer's node.
+        folding: How it is folded, in words.
+        cycles: Cycles of the layer per inference.
+        part: What it is.
+        lut: LUT sites.
+        dsp: Multiplier blocks.
+        bram_18k: Memory blocks.
+        carry4: Carry chains of four bits.
+        finn_lut: LUTs of the whole layer as FINN estimates them at this folding, multipliers in
+            LUTs; on the layer's first part, None for layers that FINN has no formula for.
+    """
+
+    unit: str
+    node: str
+    folding: str
+    cycles: int
+    part: str
     lut: int
     dsp: int
     bram_18k: int
+    carry4: int
+    finn_lut: int | None = None
 
-    @classmethod
-    def of(cls, fabric: FpgaFabric) -> "_Budget":
-        """Return the usable part of a fabric."""
-        return cls(
-            int(fabric.lut.value * fabric.lut_limit.value),
-            int(fabric.dsp.value * fabric.dsp_limit.value),
-            int(fabric.bram_18k.value * fabric.bram_limit.value),
-        )
 
-    def share(self, unit: MatrixUnit) -> tuple[float, int]:
-        """Return how much of the budget a matrix unit takes; its multipliers break ties."""
-        return unit.lut / self.lut + unit.bram_18k / self.bram_18k, unit.pe * unit.simd
+@dataclass(frozen=True, slots=True)
+class Explained:
+    """The design of a selection.
+
+    Args:
+        parts: In graph order.
+        interval_s: Time between results.
+        first_result_s: Time from an input to its result: each layer waits for the share of its
+            input that its window spans.
+        used: Summed resources.
+        budget: Usable resources: the part's closure limits.
+        sites_high: LUT sites if every carry chain kept its slice to itself.
+        unpriced: Nodes whose circuits nobody measured.
+    """
+
+    parts: tuple[Part, ...]
+    interval_s: float
+    first_result_s: float
+    used: Mapping[str, int]
+    budget: Mapping[str, int]
+    sites_high: int
+    unpriced: tuple[str, ...]
 
 
 def rows(
@@ -54,38 +92,49 @@ def rows(
     """Return the cost of every unit at every option, and one row for the board's power.
 
     A row's latency is the slowest of its layers; the interval between results is the slowest row.
-    Energy is the board's power over that interval: it stands in the row "board".
+    Its energy is that of the toggling logic; the board's power over the interval stands in the
+    row "board".
 
     Raises:
         BudgetError: If the selection does not fit the part at any folding.
+        PlatformError: If the platform file names a circuit that was not measured.
     """
-    budget = _Budget.of(platform.fabric)
-    interval = _interval(platform.name, units, selection, budget)
+    build, budget = Build.of(platform), budget_of(platform.fabric)
+    design = _design(platform, units, selection)
+    chosen = iter(design.choice)
     clock = platform.clock.si
     found = []
     for unit in units:
+        picks = [next(chosen) for layer in unit.layers if has_circuit(layer)]
         for option in options[unit.name]:
             traffic = traffic_of(unit, option or FIXED)
-            matrices = _fold_unit(unit, option or FIXED, interval, budget)
+            ways = _ways(platform, unit, option or FIXED, build)
+            if option != selection.get(unit.name):
+                taken = [cheapest(way, design.interval, budget) for way in ways]
+            else:
+                taken = picks
+            picked = [way.need[index] for way, index in zip(ways, taken, strict=True)]
+            lut, dsp, bram = (sum(int(need[i]) for need in picked) for i in range(3))
+            cycles = [int(way.cycles[index]) for way, index in zip(ways, taken, strict=True)]
             found.append(
                 UnitCost(
                     unit=unit.name,
                     option=option,
                     macs=unit.macs,
-                    energy_mac_j=0.0,
+                    energy_mac_j=_toggling_j(platform, unit, option or FIXED),
                     energy_memory_j={},
                     energy_static_j=0.0,
-                    latency_s=max((m.cycles for m in matrices), default=0) / clock,
+                    latency_s=max(cycles, default=0) / clock,
                     bound_by="compute",
                     weight_bytes=traffic.weight_bytes,
                     activation_bytes=traffic.activation_bytes,
                     memory_bytes={LEVEL: traffic.weight_bytes + traffic.activation_bytes},
-                    lut=sum(m.lut for m in matrices),
-                    dsp=sum(m.dsp_blocks for m in matrices),
-                    bram_18k=sum(m.bram_18k for m in matrices),
+                    lut=lut,
+                    dsp=dsp,
+                    bram_18k=bram,
                 )
             )
-    seconds = interval / clock
+    seconds = design.interval / clock
     board = UnitCost(
         unit=_free_name(BOARD, options),
         option=None,
@@ -102,6 +151,110 @@ def rows(
     return [*found, board]
 
 
+def explain(
+    platform: FpgaPlatform, units: Sequence[Unit], selection: Mapping[str, Option]
+) -> Explained:
+    """Return the parts of the design that `rows` prices at a selection.
+
+    Raises:
+        BudgetError: If the selection does not fit the part at any folding.
+        PlatformError: If the platform file names a circuit that was not measured.
+    """
+    design = _design(platform, units, selection)
+    build, clock = Build.of(platform), platform.clock.si
+    chosen = iter(design.choice)
+    parts: list[Part] = []
+    waits = 0.0
+    before = 0
+    for unit in units:
+        option = selection.get(unit.name, FIXED)
+        ways = iter(_ways(platform, unit, option, build))
+        for layer in unit.layers:
+            if not has_circuit(layer):
+                continue
+            way, index = next(ways), next(chosen)
+            parts += _parts(unit.name, layer, option, way, index)
+            waits += before * _window(layer)
+            before = int(way.cycles[index])
+    return Explained(
+        parts=tuple(parts),
+        interval_s=design.interval / clock,
+        first_result_s=(waits + before) / clock,
+        used={name: sum(getattr(part, name) for part in parts) for name in _RESOURCES},
+        budget=dict(zip(_RESOURCES, budget_of(platform.fabric).tolist(), strict=True)),
+        sites_high=sum(max(part.lut, 4 * part.carry4) for part in parts),
+        unpriced=tuple(
+            layer.node
+            for unit in units
+            for layer in unit.layers
+            if not has_circuit(layer) and layer.work is not Work.MOVE
+        ),
+    )
+
+
+def budget_of(fabric: FpgaFabric) -> NDArray[np.int64]:
+    """Return the usable LUT sites, DSP blocks and memory blocks of a part."""
+    limits = (fabric.lut_limit, fabric.dsp_limit, fabric.bram_limit)
+    counts = (fabric.lut, fabric.dsp, fabric.bram_18k)
+    return np.array([int(c.value * part.value) for c, part in zip(counts, limits, strict=True)])
+
+
+def _parts(unit: str, layer: Layer, option: Option, way: Foldings, index: int) -> Iterator[Part]:
+    """Yield the parts of one layer that need anything."""
+    labels = {name: int(values[index]) for name, values in way.labels.items()}
+    if "pe" in labels:
+        where = "DSP" if labels["dsp"] else "LUT"
+        folding = f"PE {labels['pe']}, SIMD {labels['simd']}, {where}"
+    else:
+        folding = f"{labels['copies']} copies"
+    finn = _finn(layer, option, labels).lut if "pe" in labels else None
+    for name, need in way.parts.items():
+        lc, dsp, bram, carry4 = (int(values[index]) for values in need)
+        if lc or dsp or bram:
+            cycles = int(way.cycles[index])
+            yield Part(unit, layer.node, folding, cycles, name, lc, dsp, bram, carry4, finn)
+            finn = None
+
+
+def _finn(layer: Layer, option: Option, labels: Mapping[str, int]) -> MatrixUnit:
+    """Return the FINN unit of a folding."""
+    return MatrixUnit(
+        mw=layer.k,
+        mh=layer.groups * layer.n,
+        pe=labels["pe"],
+        simd=labels["simd"],
+        vectors=layer.m,
+        weight_bits=option.weight_bits if layer.weight_elements else option.activation_bits,
+        activation_bits=option.activation_bits,
+        accumulator_bits=layer.accumulator_bits,
+        depthwise=layer.work is Work.DEPTHWISE,
+        mem_mode="internal_decoupled" if layer.weight_elements else "external",
+        ram_style="distributed" if labels["distributed"] else "auto",
+    )
+
+
+def _window(layer: Layer) -> float:
+    """Return the share of its input that a layer waits for before its first output."""
+    if layer.work in (Work.CONV, Work.DEPTHWISE) and len(layer.out_shape) == 4:
+        return min(layer.kernel[0] / max(layer.out_shape[1], 1), 1.0)
+    return 1.0
+
+
+def _toggling_j(platform: FpgaPlatform, unit: Unit, option: Option) -> float:
+    """Return the energy of the LUT sites that a unit's multiply-accumulates keep busy.
+
+    A folding does not change it: half as many products per cycle take twice as many cycles.
+    """
+    joules = 0.0
+    for layer in unit.layers:
+        if layer.macs:
+            shape = shape_of(layer, option)
+            w, a = shape.weight_bits, shape.activation_bits
+            sites = xc7().mac(w, a, w + a + 10).lc
+            joules += layer.macs * sites * platform.toggle_energy.si
+    return joules
+
+
 def _free_name(name: str, taken: Container[str]) -> str:
     """Return a name that no unit has."""
     while name in taken:
@@ -109,95 +262,63 @@ def _free_name(name: str, taken: Container[str]) -> str:
     return name
 
 
-def _interval(
-    name: str, units: Sequence[Unit], selection: Mapping[str, Option], budget: _Budget
-) -> int:
-    """Return the smallest interval, in cycles, at which the selection fits.
+def _ways(platform: FpgaPlatform, unit: Unit, option: Option, build: Build) -> list[Foldings]:
+    """Return the foldings of a unit's layers that have a circuit.
 
     Raises:
-        BudgetError: If it does not fit even with one multiplier per layer.
+        PlatformError: If the platform file names a softmax that was not measured.
     """
+    try:
+        return [foldings(shape, build) for shape in _shapes(unit, option)]
+    except InputError as error:
+        raise PlatformError(f"{platform.name}: {error}") from error
 
-    def design(target: int) -> list[MatrixUnit]:
-        return [
-            matrix
-            for unit in units
-            for matrix in _fold_unit(unit, selection.get(unit.name, FIXED), target, budget)
-        ]
 
-    slow = max((layer.macs for unit in units for layer in unit.layers), default=0)
-    smallest = design(max(slow, 1))
-    over = _over(smallest, budget)
-    if over:
-        resource, need, limit = over
+def _shapes(unit: Unit, option: Option) -> list[Shape]:
+    """Return the shapes of a unit's layers that have a circuit."""
+    return [shape_of(layer, option) for layer in unit.layers if has_circuit(layer)]
+
+
+@lru_cache(maxsize=256)
+def _fastest(shapes: tuple[Shape, ...], build: Build, budget: tuple[int, ...]) -> Design | None:
+    """Return the fastest design of layers; the cheapest by shares, where that one fits too."""
+    layers, limits = [foldings(shape, build) for shape in shapes], np.array(budget)
+    design = fastest(layers, limits)
+    if design is None:
+        return None
+    picks = tuple(cheapest(layer, design.interval, limits) for layer in layers)
+    picked = [layer.need[index] for layer, index in zip(layers, picks, strict=True)]
+    if picked and bool(np.all(np.sum(picked, axis=0) <= limits)):
+        return Design(design.interval, picks)
+    return design
+
+
+def _design(
+    platform: FpgaPlatform, units: Sequence[Unit], selection: Mapping[str, Option]
+) -> Design:
+    """Return the design of a selection.
+
+    Raises:
+        BudgetError: If no folding fits.
+    """
+    budget, build = budget_of(platform.fabric), Build.of(platform)
+    layers = [
+        way
+        for unit in units
+        for way in _ways(platform, unit, selection.get(unit.name, FIXED), build)
+    ]
+    shapes = tuple(
+        shape for unit in units for shape in _shapes(unit, selection.get(unit.name, FIXED))
+    )
+    design = _fastest(shapes, build, tuple(budget.tolist()))
+    if design is None:
+        slow = max(int(layer.cycles.max()) for layer in layers)
+        smallest = [layer.need[cheapest(layer, slow, budget)] for layer in layers]
+        needs = [sum(int(need[i]) for need in smallest) for i in range(3)]
+        worst = max(range(3), key=lambda i: needs[i] / max(int(budget[i]), 1))
         raise BudgetError(
-            f"{name}: {resource} must be at most {limit} (the part's closure limit), not {need}, "
-            "which is the need of the smallest design; use narrower weights or a larger part"
+            f"{platform.name}: {_RESOURCES[worst]} must be at most {budget[worst]} (the part's "
+            f"closure limit), not {needs[worst]}, which is the need of the smallest design; use "
+            "narrower weights or a larger part"
         )
-    fast, slow = 0, max((m.cycles for m in smallest), default=0)
-    while slow - fast > 1:
-        middle = (fast + slow) // 2
-        tried = design(middle)
-        fits = all(m.cycles <= middle for m in tried) and _over(tried, budget) is None
-        fast, slow = (fast, max(m.cycles for m in tried)) if fits else (middle, slow)
-    return slow
-
-
-def _over(design: Sequence[MatrixUnit], budget: _Budget) -> tuple[str, int, int] | None:
-    """Return the resource that a design exceeds most, its need and its budget."""
-    needs = {
-        "lut": sum(m.lut for m in design),
-        "dsp": sum(m.dsp_blocks for m in design),
-        "bram_18k": sum(m.bram_18k for m in design),
-    }
-    resource = max(needs, key=lambda name: needs[name] / getattr(budget, name))
-    limit = getattr(budget, resource)
-    return (resource, needs[resource], limit) if needs[resource] > limit else None
-
-
-def _fold_unit(unit: Unit, option: Option, target: int, budget: _Budget) -> list[MatrixUnit]:
-    """Return the matrix units of the layers that multiply."""
-    return [_fold(layer, option, target, budget) for layer in unit.layers if layer.macs]
-
-
-@cache
-def _divisors(number: int) -> tuple[int, ...]:
-    """Return the divisors of a number, rising."""
-    return tuple(d for d in range(1, number + 1) if number % d == 0)
-
-
-def _fold(layer: Layer, option: Option, target: int, budget: _Budget) -> MatrixUnit:
-    """Return the cheapest folding that keeps the target, or the fastest if none does.
-
-    For each SIMD only the smallest sufficient PE can be cheapest: LUTs rise with PE. A VVAU
-    raises SIMD only when all channels run at once, as FINN does. The outputs of all groups stand
-    side by side, so that their weights are stored once each.
-    """
-    depthwise = layer.work is Work.DEPTHWISE
-    mw, mh, vectors = layer.k, layer.groups * layer.n, layer.m
-
-    def matrix(pe: int, simd: int) -> MatrixUnit:
-        return MatrixUnit(
-            mw=mw,
-            mh=mh,
-            pe=pe,
-            simd=simd,
-            vectors=vectors,
-            weight_bits=option.weight_bits if layer.weight_elements else option.activation_bits,
-            activation_bits=option.activation_bits,
-            accumulator_bits=layer.accumulator_bits,
-            depthwise=depthwise,
-            mem_mode="internal_decoupled" if layer.weight_elements else "external",
-        )
-
-    candidates = []
-    for simd in _divisors(mw):
-        for pe in _divisors(mh):
-            if depthwise and simd > 1 and pe < mh:
-                continue
-            if (mw // simd) * (mh // pe) * vectors <= target:
-                candidates.append(matrix(pe, simd))
-                break
-    if not candidates:
-        return matrix(mh, mw)
-    return min(candidates, key=budget.share)
+    return design

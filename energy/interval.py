@@ -1,7 +1,8 @@
 """How sure an energy is: its interval, and the constants that move it most.
 
-Energy rises with every energy and power constant of a platform, so the two corners, all of them
-low and all of them high, bound it exactly. Times and sizes stay at their values.
+Energy rises with every energy and power constant of a platform, and with a microcontroller's
+cycles per MAC, so the two corners, all of them low and all of them high, bound it exactly. Other
+times and sizes stay at their values.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -17,7 +18,7 @@ from hwsim.workload import Unit
 
 from .model import cost
 
-_ENERGY_UNITS = ("pJ/MAC", "pJ/bit", "W")
+_ENERGY_UNITS = ("pJ/MAC", "pJ/bit", "fJ/LUT/cycle", "W", "cycle/MAC")
 _Model = TypeVar("_Model", bound=BaseModel)
 
 
@@ -26,7 +27,7 @@ class EnergyInterval:
     """An energy between its corners.
 
     Args:
-        low_j: Every energy and power constant at the low end of its range.
+        low_j: Every such constant at the low end of its range.
         value_j: Every constant at its value.
         high_j: Every one at the high end.
         drivers: (field path, joules between its own two ends), the largest first; constants that

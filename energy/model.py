@@ -4,10 +4,11 @@ from collections.abc import Mapping, Sequence
 
 from hwsim.errors import InputError, PlatformError
 from hwsim.platform import AnalyticPlatform, FpgaPlatform, NpuPlatform, Platform
+from hwsim.platform_mcu import McuPlatform
 from hwsim.tables import CostTable, Option, UnitCost
 from hwsim.workload import Unit
 
-from . import analytic, fpga, gpu, npu
+from . import analytic, fpga, gpu, mcu, npu
 from .traffic import stored_weight_bits
 
 
@@ -33,7 +34,7 @@ def cost(
     Raises:
         PlatformError: If the platform does not support an option, or cannot hold a unit.
         InputError: If the selection names an unknown unit or leaves one out.
-        BudgetError: If the selection does not fit an FPGA.
+        BudgetError: If the selection does not fit an FPGA, or a microcontroller's weight memory.
     """
     chosen = _selection(units, platform, selection)
     asked = set(_default_options(platform) if options is None else options)
@@ -61,6 +62,8 @@ def _rows(
     """Return the rows of the platform's model."""
     if isinstance(platform, FpgaPlatform):
         return fpga.rows(platform, units, priced, chosen)
+    if isinstance(platform, McuPlatform):
+        return mcu.rows(platform, units, priced, chosen)
     if isinstance(platform, AnalyticPlatform):
         selected = list(chosen.values())
         by_ratio = (analytic.rows(platform, unit, priced[unit.name], selected) for unit in units)

@@ -105,16 +105,21 @@ class Accesses:
     output_writes: int
 
 
-def sram_accesses(array: Systolic, gemm: Gemm) -> Accesses:
+def sram_accesses(array: Systolic, gemm: Gemm, *, accumulators: bool = False) -> Accesses:
     """Return the words that the array exchanges with its buffers.
 
-    WS and IS write a partial sum of every output once per row fold.
+    Args:
+        array: The array.
+        gemm: The product.
+        accumulators: Whether partial sums stay in accumulators behind the array, as in TPU v1,
+            until an output is whole. Else WS and IS write one per output and row fold, as
+            SCALE-Sim has it.
     """
     found = folds(array, gemm)
     m, n, k = gemm.m, gemm.n, gemm.k
     if array.dataflow is Dataflow.OUTPUT:
         return Accesses(m * k * found.column_folds, k * n * found.row_folds, m * n)
-    output = m * n * found.row_folds
+    output = m * n * (1 if accumulators else found.row_folds)
     if array.dataflow is Dataflow.WEIGHT:
         return Accesses(m * k * found.column_folds, k * n, output)
     return Accesses(m * k, k * n * found.column_folds, output)

@@ -68,4 +68,4 @@ def _symbol_bits(table: dict[int, int]) -> float:
 def _run_bits(zeros: int, others: int) -> float:
     """Return the bits of the runs of zeros before each other code, at the best Rice parameter."""
     mean = zeros / others
-    return min(others * (mean / 2**parameter + 1 + parameter) for parameter in range(8))
+    return min(others * (mean / (1 << parameter) + 1 + parameter) for parameter in range(8))

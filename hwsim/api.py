@@ -41,17 +41,19 @@ from hwsim.validation import Session, compare_sides
 from hwsim.verify import accumulator_bounds
 
 if TYPE_CHECKING:
+    from hwsim.energy.operation import Operation
     from hwsim.error_shares import Attribution
     from hwsim.platform import Platform
     from hwsim.requant_rules import RequantIdentification
     from hwsim.verdicts import Identification
+    from hwsim.workload import Unit
 
 MAX_FILE_BYTES = 1 << 31
 
 __all__ = [
     "accumulators", "allocate", "attribute", "calibrate", "cost", "from_torch", "identify", "load",
-    "load_platform", "pareto", "percentile_allocation", "quantize", "random_inputs", "run",
-    "sensitivity", "trace", "trace_rtl", "uniform_allocations", "validate",
+    "load_platform", "operating_points", "pareto", "percentile_allocation", "quantize",
+    "random_inputs", "run", "sensitivity", "trace", "trace_rtl", "uniform_allocations", "validate",
 ]  # fmt: skip
 
 
@@ -383,6 +385,7 @@ def cost(
     *,
     options: Sequence[Bits] | None = None,
     first_last: Bits | None = None,
+    encoded_weights: bool = False,
 ) -> CostTable:
     """Return what one inference costs, per unit and option, with `bits` selected.
 
@@ -393,10 +396,13 @@ def cost(
             widths unless given, and 8 for a float graph.
         options: Options to price besides the selected ones; all of the platform's unless given.
         first_last: Widths of the layers at the network's border, where they differ.
+        encoded_weights: Whether weights count as an NPU's compression stores them, estimated from
+            the codes of an integer graph, not at their packed width.
 
     Raises:
         PlatformError: If the platform does not support a selected option.
-        InputError: If `bits` misses a unit or names an unknown one.
+        InputError: If encoded weights are asked for of a float graph or a platform that is no NPU,
+            or `bits` misses a unit or names an unknown one.
         BudgetError: If the selection does not fit the platform at all.
     """
     from hwsim.energy.model import cost as price
@@ -405,6 +411,8 @@ def cost(
     if isinstance(platform, str | Path):
         platform = load_platform(platform)
     units = workload(graph)
+    if encoded_weights:
+        units = _encoded(units, graph, platform)
     free = [unit for unit in units if unit.has_choice]
     border = frozenset(unit.name for unit in free if unit.at_border)
     chosen: Bits | Mapping[str, Bits]
@@ -417,6 +425,53 @@ def cost(
     selection = selection_of([unit.name for unit in free], border, chosen, first_last)
     wanted = None if options is None else [as_option(option) for option in options]
     return price(units, platform, selection, wanted)
+
+
+def operating_points(
+    graph: Graph,
+    platform: "Platform | str | Path",
+    bits: Bits | Mapping[str, Bits] | Allocation | None = None,
+    *,
+    max_latency: float | None = None,
+    per_layer: bool = False,
+    switch_time: float | None = None,
+) -> "Operation":
+    """Return energy and time at every published voltage and frequency, and the best choice.
+
+    Args:
+        graph: Any graph; a float graph is fused first.
+        platform: A microcontroller, its name, or a path.
+        bits: As in `cost`.
+        max_latency: Deadline of an inference in s.
+        per_layer: Whether every unit may run at its own point; switching is charged.
+        switch_time: Time of one change of point in s; the platform's unless given.
+
+    Raises:
+        PlatformError: If the platform has no operating points, or states no switching time.
+        BudgetError: If nothing keeps the deadline.
+    """
+    from hwsim.energy.operation import operation
+
+    if isinstance(platform, str | Path):
+        platform = load_platform(platform)
+    table = cost(graph, platform, bits, options=[])
+    return operation(
+        workload(graph), platform, table.selection, max_latency, per_layer, switch_time
+    )
+
+
+def _encoded(units: "tuple[Unit, ...]", graph: Graph, platform: "Platform") -> "tuple[Unit, ...]":
+    """Return units whose layers state the estimated size of their encoded weights."""
+    from hwsim.energy.encoded_weights import weight_codes, with_encoded_weights
+    from hwsim.platform import NpuPlatform
+
+    if not isinstance(platform, NpuPlatform):
+        raise InputError(f"encoded_weights must be asked for of an npu, not {platform.kind!r}")
+    if graph.is_float:
+        raise InputError(
+            f"graph {graph.name!r} must hold quantized codes for encoded_weights, not floats"
+        )
+    return with_encoded_weights(units, platform, weight_codes(graph))
 
 
 def random_inputs(graph: Graph, count: int, seed: int = 0) -> dict[str, NDArray[Any]]:

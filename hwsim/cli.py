@@ -9,6 +9,7 @@ from hwsim import (
     cli_accumulators,
     cli_check,
     cli_choose,
+    cli_dvfs,
     cli_macs,
     cli_platforms,
     cli_profiles,
@@ -33,6 +34,7 @@ for verb in (
     cli_check.attribute,
     cli_accumulators.accumulators,
     cli_choose.cost,
+    cli_dvfs.dvfs,
     cli_macs.mac_models,
     cli_choose.sensitivity,
     cli_choose.allocate,
@@ -47,6 +49,7 @@ platforms.command("show")(cli_platforms.show_platform)
 platforms.command("check")(cli_platforms.check_platforms)
 platforms.command("schema")(cli_platforms.print_schema)
 platforms.command("validate")(cli_platforms.validate_platforms)
+platforms.command("softmax-matrix")(cli_platforms.softmax_matrix)
 app.add_typer(platforms, name="platforms")
 profiles = typer.Typer(no_args_is_help=True, help="Numeric profiles.")
 profiles.command("list")(cli_profiles.list_profiles)

@@ -250,6 +250,8 @@ def attribute(
     from hwsim.errors import InputError
     from hwsim.feeding import Preparation, read_feed
 
+    if out is not None and out.suffix != ".csv":
+        raise InputError(f"--out must end in .csv, not {out.name!r}")
     graph = hwsim.load(model)
     if data is not None:
         feed = read_feed(graph, data, key, Preparation.of(divide, mean, std), limit)

@@ -59,6 +59,9 @@ def cost(
     platform: PlatformName = "ethos_u55_128",
     bits: BitsOption = None,
     first_last: FirstLast = None,
+    point: Annotated[
+        str | None, typer.Option(help="Operating point of a microcontroller; its first if none.")
+    ] = None,
     mac_model: Annotated[
         str | None,
         typer.Option(help="Arithmetic energy by this model (see mac-models), not the platform's."),
@@ -67,6 +70,9 @@ def cost(
     key: Key = None,
     limit: Limit = 4,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Write a .csv.")] = None,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Show what the costs are made of.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Price one inference: energy, latency, bytes and FPGA resources per unit, with totals.
@@ -74,15 +80,25 @@ def cost(
     --mac-model toggles_… counts the bits that the model's operands flip on the inputs of --data.
     """
     import hwsim
+    from hwsim.cli_explain import explain_cost
+    from hwsim.partition import workload
     from hwsim.reports.run_folder import write_file
     from hwsim.reports.serialize import cost_csv, cost_json
 
     graph = hwsim.load(model)
-    table = hwsim.cost(graph, platform, bits_of(bits), options=[], first_last=bits_of(first_last))
+    chosen = hwsim.load_platform(platform)
+    if point is not None:
+        from hwsim.energy.mcu import at_point
+
+        chosen = at_point(chosen, point)
+    table = hwsim.cost(graph, chosen, bits_of(bits), options=[], first_last=bits_of(first_last))
     if mac_model is not None:
         table = _with_mac_model(graph, table, mac_model, bits, data, key, limit)
     if out is not None:
         write_file(out, cost_csv(table).encode())
+    if explain:
+        explain_cost(workload(graph), hwsim.load_platform(platform), table, as_json)
+        return
     if as_json:
         print(cost_json(table))
         return

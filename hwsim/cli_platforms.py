@@ -105,3 +105,62 @@ def validate_platforms(
             )
     if any(verdict.state == "missed" for verdict in verdicts):
         raise typer.Exit(1)
+
+
+def softmax_matrix(as_json: AsJson = False) -> None:
+    """Compare softmax units on an FPGA: LUTs, errors, and the ratios of all baselines.
+
+    There is no one factor between two softmax methods: each ratio is for one normalizer, one
+    width and one way to hold constants, and says nothing without both errors.
+    """
+    from hwsim.energy.softmax_units import NORMALIZERS, ratio_matrix, softmax_units
+
+    units = softmax_units()
+    numerators = tuple(dict.fromkeys(u.exp for u in units if not u.exp.startswith("clip")))
+    denominators = tuple(dict.fromkeys(u.exp for u in units if u.exp.startswith("clip")))
+    ratios = ratio_matrix(numerators, denominators)
+    if as_json:
+        print_json(
+            {
+                "units": [asdict(unit) for unit in units],
+                "ratios": [
+                    {
+                        "numerator": ratio.numerator.exp,
+                        "denominator": ratio.denominator.exp,
+                        "normalizer": ratio.numerator.normalizer,
+                        "lc_ratio": ratio.lc,
+                    }
+                    for ratio in ratios
+                ],
+            }
+        )
+        return
+    print("Whole softmax units, 8-bit codes, Xilinx 7 series, yosys 0.70, no DSP blocks: LUT sites")
+    print("(and sites with DSP blocks + blocks, where synthesized); error of exp relative to 1.")
+    print(
+        f"{'exp':10}{'method':30}{'constants':10}{'bits':>5}"
+        f"{'divide':>9}{'recip':>7}{'shift':>7}{'recip with DSP':>16}{'max error':>11}{'mean':>9}"
+    )
+    found = {(u.exp, u.normalizer, u.dsp_allowed): u for u in units}
+    for name in dict.fromkeys(unit.exp for unit in units):
+        plain = [found[name, normalizer, False] for normalizer in NORMALIZERS]
+        dsp = found.get((name, NORMALIZERS[1], True))
+        blocks = f"{dsp.logic.lc:.0f} + {dsp.logic.dsp:.0f}" if dsp else ""
+        unit = plain[0]
+        most = "not measured" if unit.max_error is None else f"{unit.max_error:.5f}"
+        mean = "" if unit.mean_error is None else f"{unit.mean_error:.5f}"
+        cells = "".join(f"{u.logic.lc:{w}.0f}" for u, w in zip(plain, (9, 7, 7), strict=True))
+        print(
+            f"{unit.exp:10}{unit.method:30}{unit.parameters:10}{unit.exp_bits:5}"
+            f"{cells}{blocks:>16}{most:>13}{mean:>9}"
+        )
+    print("\nRatios of sites, row / column, with divide, recip, shift:")
+    print(f"{'':10}" + "".join(f"{name:>18}" for name in denominators))
+    for top in numerators:
+        cells = ""
+        for bottom in denominators:
+            three = [r.lc for r in ratios if (r.numerator.exp, r.denominator.exp) == (top, bottom)]
+            cells += f"{' '.join(f'{ratio:.2f}' for ratio in three):>18}"
+        print(f"{top:10}{cells}")
+    values = [ratio.lc for ratio in ratios]
+    print(f"From {min(values):.2f} to {max(values):.2f} over {len(values)} pairings.")

@@ -231,6 +231,8 @@ def trace(
 
     if form not in ("npz", "hex"):
         raise InputError(f"--format must be npz or hex, not {form!r}")
+    if form == "hex" and out.is_dir() and not force:
+        raise InputError(f"trace folder {str(out)!r} must not exist yet; --force replaces it")
     graph = hwsim.load(model, profile)
     if random is not None:
         arrays = hwsim.random_inputs(graph, random, seed)

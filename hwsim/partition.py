@@ -275,7 +275,7 @@ def _layer(graph: Graph, node: Node, order: int) -> Layer:
     elif isinstance(node.attrs, PoolAttrs):
         kernel = node.attrs.kernel
     has_bias = node.op in _WEIGHTED and len(node.inputs) > 2 and node.inputs[2]
-    windowed = isinstance(node.attrs, ConvAttrs | PoolAttrs)
+    stride = node.attrs.stride if isinstance(node.attrs, ConvAttrs | PoolAttrs) else (1, 1)
     return Layer(
         node=node.name,
         work=OPS[node.op].work,
@@ -289,12 +289,23 @@ def _layer(graph: Graph, node: Node, order: int) -> Layer:
         weight_elements=weights,
         bias_elements=graph.values[node.inputs[2]].elements if has_bias else 0,
         in_shape=graph.values[node.inputs[0]].shape,
-        stride=node.attrs.stride if windowed else (1, 1),
+        stride=stride,
         order=order,
         linear_in=_is_linear(graph, node.inputs[0]),
         linear_out=_is_linear(graph, node.outputs[0]),
-        is_maximum=node.op is Op.MAX_POOL_2D,
+        operator=node.op.name,
+        rides=_rides(graph, node),
     )
+
+
+def _rides(graph: Graph, node: Node) -> bool:
+    """Return whether a table is all that follows the layer that makes its input."""
+    maker = graph.producer.get(node.inputs[0])
+    if OPS[node.op].work is not Work.TABLE or maker is None:
+        return False
+    alone = len(graph.consumers[node.inputs[0]]) == 1
+    alone = alone and node.inputs[0] not in graph.output_names
+    return alone and OPS[maker.op].work not in (Work.MOVE, Work.TABLE, Work.SOFTMAX)
 
 
 def _is_linear(graph: Graph, name: str) -> bool:

@@ -19,6 +19,9 @@ from hwsim.platform_array import (
     RowStationaryArray,
     SystolicArray,
 )
+from hwsim.platform_base import Capability, Described, Width, Widths
+from hwsim.platform_fpga import DataflowDesign, DspBlock
+from hwsim.platform_mcu import McuPlatform
 from hwsim.quantity import (
     Bandwidth,
     Banks,
@@ -31,6 +34,7 @@ from hwsim.quantity import (
     Duration,
     Elements,
     EnergyPerBit,
+    EnergyPerLutCycle,
     EnergyPerMac,
     Frequency,
     Luts,
@@ -41,18 +45,6 @@ from hwsim.quantity import (
     Ratio,
 )
 from hwsim.tables import Option
-
-Width = Annotated[int, Field(ge=1, le=32)]
-Widths = Annotated[list[Width], Field(min_length=1)]
-Text = Annotated[str, Field(min_length=1)]
-
-
-class Capability(Table):
-    """Weight and activation widths that a platform takes: every pair of the two lists."""
-
-    weight_bits: Widths
-    activation_bits: Widths
-    source: Text
 
 
 class Precision(Capability):
@@ -113,39 +105,7 @@ class MemoryLevel(Table):
         return self
 
 
-class _Described(Table):
-    """What every kind of platform has."""
-
-    schema_version: Literal[1]
-    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
-    title: Text
-    notes: list[Text] = []
-
-    @property
-    def capabilities(self) -> tuple[Capability, ...]:
-        """The supported widths, in file order."""
-        raise NotImplementedError
-
-    @property
-    def options(self) -> tuple[Option, ...]:
-        """Every supported pair, in rising order."""
-        pairs = {
-            Option(weights, activations)
-            for row in self.capabilities
-            for weights in row.weight_bits
-            for activations in row.activation_bits
-        }
-        return tuple(sorted(pairs))
-
-    def supports(self, option: Option) -> bool:
-        """Return whether one row holds both widths of a pair."""
-        return any(
-            option.weight_bits in row.weight_bits and option.activation_bits in row.activation_bits
-            for row in self.capabilities
-        )
-
-
-class _Clocked(_Described):
+class _Clocked(Described):
     """A processor with MAC precisions, a clock and memories."""
 
     clock: Frequency
@@ -305,13 +265,26 @@ class FpgaFabric(Table):
     bram_limit: Ratio
 
 
-class FpgaPlatform(_Described):
-    """A part that holds the whole network as a dataflow pipeline, weights on the chip."""
+class FpgaPlatform(Described):
+    """A part that holds the whole network as a dataflow pipeline, weights on the chip.
+
+    Args:
+        clock: Of the design.
+        precision: Widths that it takes.
+        fabric: The part's resources.
+        dsp_block: Its multiplier blocks.
+        dataflow: Choices of the design.
+        toggle_energy: Energy of a working LUT site in one cycle.
+        board_power: The rest of the measured power, which hardly depends on the design.
+    """
 
     kind: Literal["fpga"]
     clock: Frequency
     precision: Annotated[list[Capability], Field(min_length=1)]
     fabric: FpgaFabric
+    dsp_block: DspBlock
+    dataflow: DataflowDesign
+    toggle_energy: EnergyPerLutCycle
     board_power: Power
 
     @property
@@ -320,7 +293,7 @@ class FpgaPlatform(_Described):
         return tuple(self.precision)
 
 
-class AnalyticPlatform(_Described):
+class AnalyticPlatform(Described):
     """A closed formula: MAC energy by the product of the widths, memory energy by the width.
 
     Args:
@@ -344,10 +317,10 @@ class AnalyticPlatform(_Described):
         return tuple(self.precision)
 
 
-Platform = NpuPlatform | GpuPlatform | FpgaPlatform | AnalyticPlatform
+Platform = NpuPlatform | McuPlatform | GpuPlatform | FpgaPlatform | AnalyticPlatform
 
 _ADAPTER: TypeAdapter[Platform] = TypeAdapter(Annotated[Platform, Field(discriminator="kind")])
-_KINDS = ("npu", "gpu", "fpga", "analytic")
+_KINDS = ("npu", "mcu", "gpu", "fpga", "analytic")
 
 
 def parse_platform(table: dict[str, Any], file: str) -> Platform:

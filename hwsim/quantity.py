@@ -9,9 +9,9 @@ from hwsim.description import Table, broken_rule
 
 _SI = {
     "pJ/MAC": 1e-12, "pJ/bit": 1e-12, "W": 1.0, "MHz": 1e6, "GB/s": 1e9, "KiB": 1024.0,
-    "us": 1e-6, "MAC/cycle": 1.0, "word/cycle": 1.0, "element": 1.0, "cycle/element": 1.0,
-    "cycle": 1.0, "bank": 1.0, "B": 1.0, "SM": 1.0, "LUT": 1.0, "DSP": 1.0, "BRAM_18K": 1.0,
-    "1": 1.0,
+    "us": 1e-6, "fJ/LUT/cycle": 1e-15, "MAC/cycle": 1.0, "word/cycle": 1.0, "element": 1.0,
+    "cycle/element": 1.0, "cycle": 1.0, "bank": 1.0, "B": 1.0, "SM": 1.0, "LUT": 1.0, "DSP": 1.0,
+    "BRAM_18K": 1.0, "1": 1.0, "cycle/MAC": 1.0, "V": 1.0, "mA": 1e-3,
 }  # fmt: skip
 
 
@@ -56,7 +56,7 @@ class Quantity(Table):
 
     @property
     def si(self) -> float:
-        """The value in SI units: J, s, Hz, B, B/s, W; counts and ratios as they are."""
+        """The value in SI units: J, s, Hz, B, B/s, W, V, A; counts and ratios as they are."""
         return self.value * _SI[self.unit]
 
     @property
@@ -79,6 +79,7 @@ def _in_unit(unit: str, *, whole: bool = False) -> Any:
 
 
 EnergyPerMac = Annotated[Quantity, *_in_unit("pJ/MAC")]
+EnergyPerLutCycle = Annotated[Quantity, *_in_unit("fJ/LUT/cycle")]
 EnergyPerBit = Annotated[Quantity, *_in_unit("pJ/bit")]
 Power = Annotated[Quantity, *_in_unit("W")]
 Frequency = Annotated[Quantity, *_in_unit("MHz")]
@@ -89,6 +90,9 @@ MacRate = Annotated[Quantity, *_in_unit("MAC/cycle")]
 WordsPerCycle = Annotated[Quantity, *_in_unit("word/cycle")]
 Elements = Annotated[Quantity, *_in_unit("element", whole=True)]
 CyclesPerElement = Annotated[Quantity, *_in_unit("cycle/element")]
+CyclesPerMac = Annotated[Quantity, *_in_unit("cycle/MAC")]
+Voltage = Annotated[Quantity, *_in_unit("V")]
+Current = Annotated[Quantity, *_in_unit("mA")]
 Cycles = Annotated[Quantity, *_in_unit("cycle", whole=True)]
 Banks = Annotated[Quantity, *_in_unit("bank", whole=True)]
 Bytes = Annotated[Quantity, *_in_unit("B", whole=True)]

@@ -52,7 +52,8 @@ class Layer:
         linear_in: Whether the input lies as it crosses the network's border or a reshape, so that
             the platform is not free to choose its layout.
         linear_out: The same of the output.
-        is_maximum: Whether a pooling takes the maximum.
+        operator: The node's row in the table of operators, as "MUL"; "" where nobody stated it.
+        rides: Whether it is a table alone behind another layer, whose output stage can hold it.
         encoded_weight_bits: Stored size of the weights at their stated width after the platform's
             compression, where that is known; else the packed width counts.
     """
@@ -74,7 +75,8 @@ class Layer:
     order: int = 0
     linear_in: bool = False
     linear_out: bool = False
-    is_maximum: bool = False
+    operator: str = ""
+    rides: bool = False
     encoded_weight_bits: int | None = None
 
     @property

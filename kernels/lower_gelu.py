@@ -12,7 +12,7 @@ from hwsim.verify import largest_code
 
 from .gelu import gelu_by_polynomial, gelu_by_shifts
 from .lower_linear import Array, Lowered, Step
-from .lower_pointwise import lower_table
+from .lower_table import lower_table
 from .scaling import Site, exact_scaling, fixed_scaling
 
 _WIDE_BITS = 62

@@ -14,6 +14,7 @@ from hwsim.profile import NumericProfile
 from hwsim.verify import verify
 
 from .arith import Scaling
+from .lower_add import lower_add, lower_squared_difference
 from .lower_float32 import lower_dynamic_quantize
 from .lower_gelu import lower_gelu
 from .lower_linear import (
@@ -38,19 +39,17 @@ from .lower_move import (
 from .lower_narrow import lower_narrow
 from .lower_norm import lower_norm
 from .lower_pointwise import (
-    lower_add,
     lower_dequantize,
     lower_extremum,
     lower_leaky_relu,
     lower_mul,
     lower_rescale,
     lower_rsqrt,
-    lower_squared_difference,
-    lower_table,
 )
 from .lower_recurrent import lower_lstm, lower_svdf
 from .lower_reduce import lower_mean, lower_pool
 from .lower_softmax import lower_softmax
+from .lower_table import lower_table
 from .scaling import Site
 
 KERNELS: Mapping[Op, Callable[[Site], Step | Lowered]] = MappingProxyType(

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from hwsim.attributes import Activation, MatMulAttrs
+from hwsim.attributes import Activation, FusedAttrs, MatMulAttrs
 from hwsim.errors import GraphError, QuantizationError
 from hwsim.graph import Graph, Node, Value
 from hwsim.multiplier import (
@@ -87,6 +87,19 @@ class Site:
         self.scale_of(value)
         assert value.quant is not None
         return np.int64(value.quant.zero_point[0])
+
+    def common_zero(self, value: Value) -> Any:
+        """Return the zero point that all channels of a value share, as `zero_of` does."""
+        assert value.quant is not None
+        if len(set(value.quant.zero_point)) != 1:
+            raise self.fail(f"{value.name!r} must have one zero point for all channels")
+        return np.int64(value.quant.zero_point[0])
+
+    @property
+    def activation(self) -> Activation:
+        """The activation fused into an elementwise operator."""
+        assert isinstance(self.node.attrs, FusedAttrs)
+        return self.node.attrs.activation
 
     def same_params(self, values: Sequence[Value]) -> None:
         """Refuse values whose codes do not mean the same; kernels copy them."""

@@ -157,6 +157,24 @@ def test_pareto_writes_a_run_folder(
     hwsim(*words, "--overwrite")
 
 
+def test_an_fpga_is_explained_part_by_part(hwsim: Call) -> None:
+    shown = hwsim("cost", CNN, "-p", "zcu104", "-b", "4", "--explain").stdout
+    assert "dot products" in shown and "requantize" in shown and "usable" in shown
+    assert "energy:" in shown and "board_power" in shown
+    found = json.loads(hwsim("cost", CNN, "-p", "zcu104", "-b", "4", "--explain", "--json").stdout)
+    parts = found["design"]["parts"]
+    assert sum(part["lut"] for part in parts) == found["design"]["used"]["lut"]
+    other = json.loads(hwsim("cost", CNN, "--explain", "--json").stdout)
+    assert other["design"] is None and other["energy"]["low_j"] < other["energy"]["high_j"]
+
+
+def test_the_softmax_matrix_states_no_single_factor(hwsim: Call) -> None:
+    shown = hwsim("platforms", "softmax-matrix").stdout
+    assert "1.08 1.06 1.23" in shown and "0.30292" in shown and "over 144 pairings" in shown
+    found = json.loads(hwsim("platforms", "softmax-matrix", "--json").stdout)
+    assert len(found["ratios"]) == 144 and len(found["units"]) == 64
+
+
 def test_platform_files(tmp_path: Path, hwsim: Call) -> None:
     assert "pynq_z2" in hwsim("platforms", "list").stdout
     assert "source" in hwsim("platforms", "show", "nvidia_t4", "--json").stdout

@@ -179,6 +179,9 @@ def test_attribute_quantizes_a_float_model(tmp_path: Path, call: Call) -> None:
 
 
 def test_refusals_of_attribute(model: str, call: Call) -> None:
+    assert call("attribute", model, "-o", "errors.txt", status=2)[1] == (
+        "hwsim: --out must end in .csv, not 'errors.txt'\n"
+    )
     assert call("attribute", model, "--bits", "8", status=2)[1] == (
         "hwsim: --bits must not be given: MODEL holds quantized codes already\n"
     )

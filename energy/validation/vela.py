@@ -8,7 +8,6 @@ mlperf_tiny_layers.csv and every layer is compressed alike.
 
 import csv
 import os
-import tomllib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -18,19 +17,21 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from hwsim.energy.block_engine import engine_of
+from hwsim.energy.block_schedule import schedule
+from hwsim.energy.encoded_weights import weight_codes, with_encoded_weights
+from hwsim.energy.npu import rows
 from hwsim.formats.tflite import read_tflite
-from hwsim.graph import Graph
 from hwsim.partition import workload
-from hwsim.platform import NpuPlatform, parse_platform
+from hwsim.platform import NpuPlatform
 from hwsim.tables import Option
 from hwsim.workload import Layer, Tensor, Unit, Work
 
-from ..block_engine import engine_of
-from ..block_schedule import schedule
-from ..encoded_weights import with_encoded_weights
 from .row import Row, Target
+from .shipped import shipped_npu
 
 CYCLES = "Vela 5.2.0 cycles, default core"
+UNITS = "Vela 5.2.0 cycles, table of units"
 ENCODED = "Vela 5.2.0 encoded weights"
 TARGETS = (Target(CYCLES, "each within 15 %, mean within 7 %", worst=0.15, mean=0.07),)
 
@@ -54,7 +55,7 @@ class _Network:
     """A network and, where its file is there, the codes of its weights by node."""
 
     units: tuple[Unit, ...]
-    codes: dict[str, NDArray[np.generic]]
+    codes: dict[str, NDArray[np.int64]]
 
 
 def cycles(data: Path) -> Iterator[Row]:
@@ -65,6 +66,16 @@ def cycles(data: Path) -> Iterator[Row]:
         predicted = sum(time.cycles for time in schedule(engine, layers))
         case = f"{row['network']} {row['accelerator']}"
         yield Row(CYCLES, case, float(row["cycles_total"]), predicted, "cycles")
+
+
+def additive_cycles(data: Path) -> Iterator[Row]:
+    """Yield the same by the sum of units, which cannot hide weights behind a neighbor."""
+    for row, platform, network in _cases(data):
+        units = [_unit(layer) for layer in _with_stated_size(row, platform, network)]
+        priced = [rows(platform, unit, [Option(8, 8)], 0)[0] for unit in units]
+        predicted = sum(cost.latency_s or 0.0 for cost in priced) * platform.clock.si
+        case = f"{row['network']} {row['accelerator']}"
+        yield Row(UNITS, case, float(row["cycles_total"]), predicted, "cycles")
 
 
 def encoded(data: Path) -> Iterator[Row]:
@@ -84,14 +95,15 @@ def _cases(data: Path) -> Iterator[tuple[dict[str, str], NpuPlatform, _Network]]
     if not path.is_file():
         return
     with path.open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
-    for row in rows:
+        cases = list(csv.DictReader(file))
+    given = os.environ.get("HWSIM_MODELS")
+    for row in cases:
         if row["compiler_core"] != "default":
             continue
         if (row["system_config"], row["memory_mode"]) != _SYSTEM:
             continue
         platform = _platform(row["accelerator"])
-        network = _network(data, row["network"], row["model_file"])
+        network = _network(data, given, row["network"], row["model_file"])
         if platform is not None and network is not None:
             yield row, platform, network
 
@@ -99,12 +111,9 @@ def _cases(data: Path) -> Iterator[tuple[dict[str, str], NpuPlatform, _Network]]
 @lru_cache(maxsize=8)
 def _platform(accelerator: str) -> NpuPlatform | None:
     """Return the shipped platform of an accelerator, None for one that has no file."""
-    name = f"ethos_{accelerator.replace('-', '_')}.toml"
-    file = resources.files("hwsim.platforms").joinpath(name)
-    if not file.is_file():
-        return None
-    platform = parse_platform(tomllib.loads(file.read_text("utf-8")), name)
-    return platform if isinstance(platform, NpuPlatform) else None
+    name = f"ethos_{accelerator.replace('-', '_')}"
+    is_shipped = resources.files("hwsim.platforms").joinpath(f"{name}.toml").is_file()
+    return shipped_npu(name) if is_shipped else None
 
 
 def _with_stated_size(row: dict[str, str], platform: NpuPlatform, network: _Network) -> list[Layer]:
@@ -125,31 +134,28 @@ def _with_stated_size(row: dict[str, str], platform: NpuPlatform, network: _Netw
 
 
 @lru_cache(maxsize=16)
-def _network(data: Path, task: str, file: str) -> _Network | None:
-    """Return a network from its model file, else from the list of its layers."""
-    given = os.environ.get("HWSIM_MODELS")
+def _network(data: Path, given: str | None, task: str, file: str) -> _Network | None:
+    """Return a network from its model file, else from the list of its layers.
+
+    Args:
+        data: The folder of reference data.
+        given: The folder of models; the one beside the data, or beside the project, if None.
+        task: The network's name in the list of layers.
+        file: The model's file name, in any folder below.
+    """
     folders = [Path(given)] if given else [data.parents[1] / "models", Path("../shared/models")]
     for folder in folders:
         found = sorted(folder.rglob(file)) if folder.is_dir() else []
         if found:
             graph = read_tflite(found[0].read_bytes(), found[0])
-            return _Network(workload(graph), _weight_codes(graph))
+            return _Network(workload(graph), weight_codes(graph))
     layers = _listed_layers(data, task)
     return _Network(tuple(_unit(layer) for layer in layers), {}) if layers else None
 
 
-def _weight_codes(graph: Graph) -> dict[str, NDArray[np.generic]]:
-    """Return the codes of every layer's weights; symmetric, as Vela demands."""
-    codes = {}
-    for node in graph.nodes:
-        weights = graph.values[node.inputs[1]] if len(node.inputs) > 2 else None
-        if weights is not None and weights.data is not None and weights.data.ndim > 1:
-            codes[node.name] = weights.data
-    return codes
-
-
 def _unit(layer: Layer) -> Unit:
-    tensor = Tensor(f"{layer.node}:in", layer.m, 1, 1)
+    """Return a unit of one layer and the tensor that it makes."""
+    tensor = Tensor(layer.node, layer.out_elements, 1, 1)
     return Unit(layer.node, (layer,), (tensor,), Option(8, 8))
 
 
@@ -159,17 +165,17 @@ def _listed_layers(data: Path, task: str) -> list[Layer]:
     if not path.is_file():
         return []
     with path.open(encoding="utf-8", newline="") as file:
-        rows = [row for row in csv.DictReader(file) if row["task"] == task]
-    kept = [row for row in rows if row["operator"] in _WORK]
+        listed = [row for row in csv.DictReader(file) if row["task"] == task]
+    kept = [row for row in listed if row["operator"] in _WORK]
     return [_layer(kept, position) for position in range(len(kept))]
 
 
-def _layer(rows: Sequence[dict[str, str]], position: int) -> Layer:
+def _layer(listed: Sequence[dict[str, str]], position: int) -> Layer:
     """Return one listed layer; the first reads and the last makes a tensor of the border."""
-    row = rows[position]
+    row = listed[position]
     work = _WORK[row["operator"]]
     out_shape = tuple(int(size) for size in row["out_shape"].split("x"))
-    after = rows[position + 1]["operator"] if position + 1 < len(rows) else "OUTPUT"
+    after = listed[position + 1]["operator"] if position + 1 < len(listed) else "OUTPUT"
     return Layer(
         node=f"{row['task']}_{row['index']}",
         work=work,

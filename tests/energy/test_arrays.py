@@ -102,6 +102,11 @@ def test_dram_words_are_compulsory_at_least() -> None:
     layer, mapping = ALEXNET[2]
     words = dram_words(layer, mapping, 173056)
     assert (words.inputs, words.filters) == (6 * 173056, 884736)
+    # CONV1: seven strips of seven rows and one of six take 7 x 35 + 31 of 227 input rows, and
+    # each of the eight, for each of four images, streams the filters.
+    words = dram_words(*ALEXNET[0], 618348)
+    assert words.inputs == pytest.approx(618348 * 276 / 227)
+    assert words.filters == 32 * 34848
 
 
 def test_run_length_coding() -> None:
@@ -125,6 +130,19 @@ def test_the_searched_mapping_fits_and_is_no_slower_than_the_published_one(index
     ours = cycles(layer, found, GRID.links)
     assert ours <= cycles(layer, published, GRID.links)
     assert ours >= layer.macs / 168
+
+
+@pytest.mark.parametrize("kib", [1, 4, 16, 50])
+def test_a_mapping_fits_a_small_buffer(kib: int) -> None:
+    grid = replace(GRID, buffer_bytes=1024 * kib)
+    found = best_mapping(grid, ALEXNET[2][0])
+    assert found is not None
+    layer = replace(ALEXNET[2][0], batch=1)
+    assert input_bytes(layer, found) + sum_bytes(layer, found) <= grid.buffer_bytes
+    large = best_mapping(GRID, layer)
+    assert large is not None
+    assert cycles(layer, found, GRID.links) >= cycles(layer, large, GRID.links)
+    assert best_mapping(replace(GRID, buffer_bytes=100), layer) is None
 
 
 def test_a_filter_higher_than_the_array_is_refused() -> None:

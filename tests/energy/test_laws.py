@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hwsim.energy import cost
+from hwsim.energy.fpga import budget_of
 from hwsim.errors import BudgetError
 from hwsim.platforms import load_platform, names
 from hwsim.tables import CostTable, Option, UnitCost
@@ -155,15 +156,19 @@ def test_latency_never_beats_the_roofline(name: str, network: tuple[Unit, ...]) 
                 assert row.latency_s >= row.memory_bytes[level.name] / level.bandwidth.si
 
 
+@pytest.mark.parametrize("name", ["pynq_z2", "zcu104"])
 @given(network=networks)
 @settings(max_examples=25, deadline=None)
-def test_a_design_keeps_its_interval_at_every_option(network: tuple[Unit, ...]) -> None:
-    table = table_of("pynq_z2", network)
+def test_a_design_keeps_its_interval_at_every_option(name: str, network: tuple[Unit, ...]) -> None:
+    table, platform = table_of(name, network), PLATFORMS[name]
     if table is None:
         return
+    assert platform.kind == "fpga"
+    lut, dsp, bram = budget_of(platform.fabric)
     interval = table.row("board", None).latency_s
     assert interval is not None and table.total.latency_s == interval
-    assert table.total.lut <= 37240 and table.total.bram_18k <= 224
+    assert table.total.lut <= lut and table.total.bram_18k <= bram
+    assert table.total.dsp <= dsp
     assert all(row.latency_s is not None and row.latency_s <= interval for row in table.rows)
 
 
@@ -173,7 +178,9 @@ def test_a_design_keeps_its_interval_at_every_option(network: tuple[Unit, ...]) 
 def test_units_do_not_depend_on_their_neighbors(
     name: str, network: tuple[Unit, ...], data: st.DataObject
 ) -> None:
-    if name == "pynq_z2":  # one interval for all units is the point of a dataflow design
+    if (
+        PLATFORMS[name].kind == "fpga"
+    ):  # one interval for all units is the point of a dataflow design
         return
     table = table_of(name, network)
     assert table is not None

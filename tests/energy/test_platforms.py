@@ -13,8 +13,10 @@ from hwsim.platforms import load_platform, names
 
 FOLDER = Path(hwsim.platforms.__file__).parent
 SHIPPED = (
-    "ethos_u55_128", "ethos_u55_256", "ethos_u55_32", "ethos_u55_64", "eyeriss", "horowitz_ratio",
-    "nvidia_a100", "nvidia_h100", "nvidia_jetson_orin_nano", "nvidia_t4", "pynq_z2", "tpu_v1",
+    "ethos_u55_128", "ethos_u55_256", "ethos_u55_32", "ethos_u55_64", "eyeriss", "gap9",
+    "horowitz_ratio", "ndp120", "nvidia_a100", "nvidia_h100", "nvidia_jetson_orin_nano",
+    "nvidia_t4", "pynq_z2", "stm32l4r5", "stm32l4r5_tflm", "tpu_v1",
+    "zcu104",
 )  # fmt: skip
 
 
@@ -111,11 +113,27 @@ BAD = [
     ("array.micro_block_width.value", 1.5, "array.micro_block_width.value must be a whole number, "
      "not 1.5"),
     ("color", "red", "color must be a key that the schema knows, not 'color'"),
-    ("kind", "cpu", "kind must be one of npu, gpu, fpga, analytic, not 'cpu'"),
-    ("kind", None, "kind must be one of npu, gpu, fpga, analytic, not missing"),
+    ("kind", "cpu", "kind must be one of npu, mcu, gpu, fpga, analytic, not 'cpu'"),
+    ("kind", None, "kind must be one of npu, mcu, gpu, fpga, analytic, not missing"),
     ("schema_version", 2, "schema_version must be 1, not 2"),
     ("array", None, "array must be given, not missing"),
 ]  # fmt: skip
+
+
+BAD_FPGA = [
+    ("dataflow.requantizer", "float", "dataflow.requantizer must be 'dyadic' or 'power_of_two', "
+     "not 'float'"),
+    ("toggle_energy.unit", "W", "toggle_energy.unit must be 'fJ/LUT/cycle', not 'W'"),
+    ("dsp_block.wide_bits", 1, "dsp_block.wide_bits must be at least 2, not 1"),
+    ("dataflow", None, "dataflow must be given, not missing"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("path", "value", "sentence"), BAD_FPGA)
+def test_a_broken_fpga_is_refused_in_one_sentence(path: str, value: Any, sentence: str) -> None:
+    with pytest.raises(PlatformError) as caught:
+        parse_platform(changed("pynq_z2", path, value), "mine.toml")
+    assert str(caught.value) == f"mine.toml: {sentence}"
 
 
 @pytest.mark.parametrize(("path", "value", "sentence"), BAD, ids=lambda value: str(value)[:40])
@@ -151,7 +169,7 @@ def test_a_file_of_ones_own_is_read(tmp_path: Path) -> None:
             "invalid start byte",
         ),
         (b"#" * 1_000_001, "bad.toml must be at most 1000000 bytes, not more than that"),
-        (b"", "bad.toml: kind must be one of npu, gpu, fpga, analytic, not missing"),
+        (b"", "bad.toml: kind must be one of npu, mcu, gpu, fpga, analytic, not missing"),
     ],
     ids=["syntax", "encoding", "size", "empty"],
 )

@@ -124,6 +124,14 @@ def test_the_laws_of_unlimited_bandwidth(array: Systolic, gemm: Gemm, words: int
         )
 
 
+def test_accumulators_keep_partial_sums() -> None:
+    gemm = Gemm(64, 96, 147)
+    for flow, spilled in ((Dataflow.OUTPUT, 1), (Dataflow.WEIGHT, 10), (Dataflow.INPUT, 10)):
+        array = Systolic(16, 16, flow)
+        assert sram_accesses(array, gemm).output_writes == 64 * 96 * spilled
+        assert sram_accesses(array, gemm, accumulators=True).output_writes == 64 * 96
+
+
 def test_the_interpreted_loops_give_the_same_run() -> None:
     code = (
         "from hwsim.energy.scalesim import Memory, simulate\n"

@@ -1,0 +1,57 @@
+"""Pricing a ResNet-50-sized network on an NPU: the table of units, all options."""
+
+import pytest
+
+from hwsim.energy import cost
+from hwsim.energy.block_search import block_of
+from hwsim.platforms import load_platform
+from hwsim.tables import Option
+from hwsim.workload import Layer, Tensor, Unit, Work
+
+W8A8 = Option(8, 8)
+
+
+def convolution(index: int, inputs: int, outputs: int, kernel: int, stride: int, size: int) -> Unit:
+    """Return a unit of one square convolution of a plane of `size`."""
+    side, k = size // stride, inputs * kernel * kernel
+    layer = Layer(
+        f"conv{index}", Work.CONV, side * side * outputs * k, 1, side * side, outputs, k,
+        (kernel, kernel), (1, side, side, outputs), outputs * k, outputs,
+        in_shape=(1, size, size, inputs), stride=(stride, stride), order=index,
+    )  # fmt: skip
+    return Unit(layer.node, (layer,), (Tensor(f"x{index}", size * size * inputs, 1, 1),), W8A8)
+
+
+def resnet50() -> list[Unit]:
+    """Return the 53 convolutions of ResNet-50 at 224 x 224."""
+    shapes = [(3, 64, 7, 2, 224)]
+    size, inputs = 56, 64
+    for width, blocks, first in ((64, 3, 1), (128, 4, 2), (256, 6, 2), (512, 3, 2)):
+        for block in range(blocks):
+            stride = first if block == 0 else 1
+            shapes += [(inputs, width, 1, 1, size), (width, width, 3, stride, size)]
+            if block == 0:
+                shapes.append((inputs, 4 * width, 1, stride, size))
+            size //= stride
+            shapes.append((width, 4 * width, 1, 1, size))
+            inputs = 4 * width
+    return [convolution(index, *shape) for index, shape in enumerate(shapes)]
+
+
+@pytest.mark.parametrize("name", ["ethos_u55_32", "ethos_u55_128", "ethos_u55_256"])
+@pytest.mark.benchmark(group="price ResNet-50 on an NPU")  # goal: 50 ms, searched blocks kept
+def test_warm(benchmark, name):
+    units, platform = resnet50(), load_platform(name)
+    cost(units, platform, W8A8)
+    benchmark(cost, units, platform, W8A8)
+
+
+@pytest.mark.benchmark(group="price ResNet-50 on an NPU")  # goal: 100 ms, every block searched
+def test_cold(benchmark):
+    units, platform = resnet50(), load_platform("ethos_u55_128")
+
+    def anew():
+        block_of.cache_clear()
+        return cost(units, platform, W8A8)
+
+    benchmark(anew)
