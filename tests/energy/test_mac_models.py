@@ -16,6 +16,7 @@ from hwsim.energy.mac_cells import (
 )
 from hwsim.energy.mac_models import Mac, anchors, mac_model, model_names, spingarn_toggles
 from hwsim.energy.validation import TARGETS, Row, Target, judged, mac_energy
+from hwsim.energy.validation.row import rank_correlation
 from hwsim.errors import InputError
 from hwsim.macs import compare_mac_models, count_toggles, price_macs
 from hwsim.partition import workload
@@ -207,3 +208,18 @@ def test_ranks_and_differences_are_judged() -> None:
     assert judged(rows, [Target("x", "rank", rank=-0.5)])[0].state == "reached"
     assert judged(rows, [Target("x", "mean", mean_difference=3.9)])[0].state == "missed"
     assert judged(rows, [Target("x", "mean", mean_difference=4.0)])[0].state == "reached"
+
+
+def test_toggles_rank_data_at_one_width_where_widths_alone_cannot() -> None:
+    read_csv("mac_energy_fj.csv", 368)
+    for library in libraries():
+        rows = [row for row in mac_energy.toggles(FOLDER) if row.against.endswith(library)]
+        measured = [row.measured for row in rows]
+        sizes = [row.case.split()[0].split("+")[0].split("x") for row in rows]
+        square = rank_correlation(measured, [int(w) * int(a) for w, a in sizes])
+        assert square < 0.9
+        for bits in range(2, 9):
+            own = [row for row in rows if row.case.startswith(f"{bits}x{bits}+32 ")]
+            assert len(own) == 6
+            rank = rank_correlation([r.measured for r in own], [r.predicted for r in own])
+            assert rank > 0.85
