@@ -15,7 +15,8 @@ from hwsim.energy.mac_cells import (
     toggle_energy,
 )
 from hwsim.energy.mac_models import Mac, anchors, mac_model, model_names, spingarn_toggles
-from hwsim.energy.validation import TARGETS, judged, mac_energy
+from hwsim.energy.validation import TARGETS, Row, Target, judged, mac_energy
+from hwsim.energy.validation.row import rank_correlation
 from hwsim.errors import InputError
 from hwsim.macs import compare_mac_models, count_toggles, price_macs
 from hwsim.partition import workload
@@ -193,3 +194,32 @@ def test_a_comparison_holds_every_model_and_counted_toggles() -> None:
     assert str(caught.value).startswith(
         "toggles_osu018 must have counted every layer with multiply-accumulates, not all but "
     )
+
+
+def test_ranks_and_differences_are_judged() -> None:
+    rows = [
+        Row("x", str(i), m, p, "1") for i, (m, p) in enumerate([(1, 5), (2, 5), (3, 9), (4, 1)])
+    ]
+    # Ranks 1 2 3 4 against 2.5 2.5 4 1: Spearman by hand, -1.5 / sqrt(5 * 4.5).
+    (found,) = judged(rows, [Target("x", "rank", rank=0.5)])
+    assert found.rank == pytest.approx(-1.5 / 22.5**0.5)
+    assert found.state == "missed"
+    assert found.mean_difference == (4 + 3 + 6 + 3) / 4
+    assert judged(rows, [Target("x", "rank", rank=-0.5)])[0].state == "reached"
+    assert judged(rows, [Target("x", "mean", mean_difference=3.9)])[0].state == "missed"
+    assert judged(rows, [Target("x", "mean", mean_difference=4.0)])[0].state == "reached"
+
+
+def test_toggles_rank_data_at_one_width_where_widths_alone_cannot() -> None:
+    read_csv("mac_energy_fj.csv", 368)
+    for library in libraries():
+        rows = [row for row in mac_energy.toggles(FOLDER) if row.against.endswith(library)]
+        measured = [row.measured for row in rows]
+        sizes = [row.case.split()[0].split("+")[0].split("x") for row in rows]
+        square = rank_correlation(measured, [int(w) * int(a) for w, a in sizes])
+        assert square < 0.9
+        for bits in range(2, 9):
+            own = [row for row in rows if row.case.startswith(f"{bits}x{bits}+32 ")]
+            assert len(own) == 6
+            rank = rank_correlation([r.measured for r in own], [r.predicted for r in own])
+            assert rank > 0.85

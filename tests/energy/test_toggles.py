@@ -18,9 +18,11 @@ from hwsim.energy.operands import (
     _column_sum,
     _gemm,
     _matmul,
+    _plain,
+    _stationary,
     layer_toggles,
 )
-from hwsim.energy.toggles import WIRES, count, flips
+from hwsim.energy.toggles import WIRES, count, flips, summary
 from hwsim.errors import InputError
 from hwsim.graph import Graph, Node
 from hwsim.macs import count_toggles
@@ -237,3 +239,31 @@ def test_matmuls_are_counted_on_both_activations() -> None:
     k = np.arange(4)[None, :]
     found = (gemm.activation(g, m, k) * gemm.weight(g, k, n)).sum(axis=1)
     assert np.array_equal(found.reshape(2, 3, 5, 6), a @ b.swapaxes(-1, -2))
+
+
+def test_stationary_tiles_follow_each_other_as_in_the_loops() -> None:
+    # Channels outside, reduction inside, pixels innermost; the last step comes before the first.
+    rng = np.random.default_rng(4)
+    a, w = rng.integers(-8, 8, (2, 7)), rng.integers(-8, 8, (7, 5))
+    rows, columns, widths = 3, 2, (4, 4, 16)
+    totals, steps = np.zeros(4), 0
+    for r, c in product(range(rows), range(columns)):
+        order = [
+            (m, n, k)
+            for n in range(c, 5, columns)
+            for k in range(r, 7, rows)
+            for m in range(2)
+        ]  # fmt: skip
+        order = [order[-1], *order]
+        ws = [int(w[k, n]) for _, n, k in order]
+        activations = [int(a[m, k]) for m, _, k in order]
+        found = oracle(ws, activations, [0] * len(order), widths)
+        totals += np.array(found[:4]) * (len(order) - 1)
+        steps += len(order) - 1
+    assert steps == a.size * 5
+    gemm = _plain(a[None], w[None])
+    array = Array(Dataflow.WEIGHT_STATIONARY, rows, columns)
+    streams, drawn = _stationary(gemm, array, widths, 1 << 17)
+    made = summary(streams, drawn, exact=False)
+    for wire, exact in enumerate(totals / steps):
+        assert abs(made.mean[wire] - exact) < 4 * made.error[wire], WIRES[wire]
