@@ -9,6 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 import hwsim
+from hwsim import networks
 from hwsim.cli import app
 from hwsim.errors import GraphError, HwsimError
 from hwsim.formats.onnx import read_onnx
@@ -110,3 +111,11 @@ def test_a_float_graph_is_refused(tmp_path: Path) -> None:
     assert made.exit_code != 0 and not target.exists()
     assert str(made.exception) == "output file must end in .onnx, not 'net.txt'"
     assert graph.profile == "tflite_ref"
+
+
+def test_wider_values_are_refused_by_name() -> None:
+    graph = hwsim.load(networks.path("digits_cnn"))
+    images = np.zeros((4, 1, 8, 8), np.float32) + np.linspace(0, 1, 4)[:, None, None, None]
+    narrow = hwsim.quantize(graph, hwsim.calibrate(graph, images.astype(np.float32)), 8)
+    with pytest.raises(GraphError, match=r"^value '.*' must have 8 bits and one scale .*not u?int"):
+        export_onnx(narrow)

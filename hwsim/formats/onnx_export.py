@@ -85,6 +85,13 @@ def export_onnx(graph: Graph, style: str = "qdq") -> bytes:
         raise GraphError(f"style must be one of {', '.join(known)}, not {style!r}")
     if graph.is_float:
         raise GraphError(f"graph {graph.name!r} must hold quantized codes, not floats")
+    for value in graph.activations:
+        if value.quant is not None and not (value.dtype.bits == 8 and value.quant.is_per_tensor):
+            widths = "one scale" if value.quant.is_per_tensor else "one per channel"
+            raise GraphError(
+                f"value {value.name!r} must have 8 bits and one scale to be exported, "
+                f"not {value.dtype} and {widths}"
+            )
     return bytes(_Writer(graph, Style(style)).model().SerializeToString())
 
 
