@@ -315,7 +315,9 @@ def _study(
         bar.update(task, description=f"{graph.name}: measuring")
         made = study(
             graph, platforms, ranges, scores, labeled, points=points, threads=threads,
-            progress=lambda message: bar.advance(task),
+            progress=lambda message: bar.update(
+                task, advance=1, description=f"{graph.name}: measuring {message}"
+            ),
         )  # fmt: skip
     shown = {**settings, "widths": widths, "points": points}
     manifest = study_manifest(made, sys.argv, scores.data_sha256, shown)
