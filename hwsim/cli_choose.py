@@ -22,6 +22,8 @@ from hwsim.cli_options import (
     Options,
     Percentile,
     PlatformName,
+    ScoreEngine,
+    ScoreMethod,
     Std,
     Threads,
     progress_bar,
@@ -29,6 +31,7 @@ from hwsim.cli_options import (
 from hwsim.errors import InputError
 
 if TYPE_CHECKING:
+    from hwsim.feeding import Feed
     from hwsim.graph import Graph
 
 
@@ -153,11 +156,16 @@ def sensitivity(
     std: Std = None,
     limit: Limit = 256,
     options: Options = "W8A8,W6A6,W4A4,W6A8,W4A8",
-    method: Annotated[str, typer.Option(help="output_l2.")] = "output_l2",
+    method: ScoreMethod = "output_l2",
+    engine: ScoreEngine = "float",
+    threads: Threads = 2,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Write a .csv.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Score how much quantizing each unit alone changes a float model's output."""
+    """Score how much quantizing each unit of a float model changes what it computes.
+
+    top1 counts lost answers where --data holds labels under the name 'y', changed answers else.
+    """
     import hwsim
     from hwsim.feeding import Preparation, read_feed
     from hwsim.reports.run_folder import write_file
@@ -165,7 +173,7 @@ def sensitivity(
 
     graph = hwsim.load(model)
     feed = read_feed(graph, data, key, Preparation.of(divide, mean, std), limit)
-    table = hwsim.sensitivity(graph, feed.arrays, method=method, options=_option_list(options))
+    table = _scores(graph, feed, _option_list(options), method, engine, threads)
     if out is not None:
         write_file(out, sensitivity_csv(table).encode())
     if as_json:
@@ -178,6 +186,21 @@ def sensitivity(
     Console().print(sensitivity_table(table))
 
 
+def _scores(
+    graph: "Graph", feed: "Feed", options: list[Any], method: str, engine: str, threads: int
+) -> Any:
+    """Return the scores of a float model's units, with progress."""
+    import hwsim
+
+    labels = feed.labels if method == "top1" else None
+    with progress_bar(None, f"{graph.name}: {method} on the {engine} engine") as bar:
+        task = bar.tasks[0].id
+        return hwsim.sensitivity(
+            graph, feed.arrays, method=method, engine=engine, options=options, labels=labels,
+            threads=threads, progress=lambda: bar.advance(task),
+        )  # fmt: skip
+
+
 def allocate(
     model: Model,
     platform: PlatformName = "ethos_u55_128",
@@ -188,6 +211,9 @@ def allocate(
     std: Std = None,
     limit: Limit = 256,
     options: Options = "W8A8,W6A8,W5A8,W4A8,W3A8,W2A8",
+    method: ScoreMethod = "output_l2",
+    engine: ScoreEngine = "float",
+    threads: Threads = 2,
     max_energy: Annotated[str | None, typer.Option(help="As 1.2mJ.")] = None,
     max_latency: Annotated[str | None, typer.Option(help="As 8ms.")] = None,
     max_weights: Annotated[str | None, typer.Option(help="As 64KiB or 64kB.")] = None,
@@ -195,7 +221,10 @@ def allocate(
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Write the allocation.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Find the bits of least summed sensitivity within budgets, proved optimal."""
+    """Find the bits of least summed sensitivity within budgets, proved optimal.
+
+    --method and --engine are those of `sensitivity`.
+    """
     import hwsim
     from hwsim.feeding import Preparation, read_feed
     from hwsim.reports.run_folder import write_file
@@ -214,7 +243,7 @@ def allocate(
     }
     feed = read_feed(graph, data, key, Preparation.of(divide, mean, std), limit)
     wanted = _option_list(options)
-    scores = hwsim.sensitivity(graph, feed.arrays, options=wanted)
+    scores = _scores(graph, feed, wanted, method, engine, threads)
     table = hwsim.cost(graph, platform, max(wanted), options=wanted)
     found = hwsim.allocate(
         scores,

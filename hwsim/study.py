@@ -170,8 +170,7 @@ class Meter:
         planned = plan_sweep(quantized, HAWQ, self.data.inputs, threads=self.threads)
         found = dict.fromkeys(names, Accuracy(0, 0))
         for part in planned.run():
-            rows = part.outputs[self.graph.output_names[0]].shape[0]
-            labels = self.data.labels[part.start : part.start + rows]
+            labels = self.data.labels[part.start : part.stop]
             found[part.name] += accuracy_of(part.outputs, self.graph, labels)
             done, total = found[part.name].total, len(self.data.labels)
             self.progress(f"{len(names)} configurations, {done} of {total} inputs")

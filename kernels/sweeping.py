@@ -57,11 +57,13 @@ class Swept:
     Args:
         name: The configuration's.
         start: The first input.
+        stop: The input after the last.
         outputs: Arrays by output name; other configurations may share them, so do not write.
     """
 
     name: str
     start: int
+    stop: int
     outputs: Mapping[str, Array]
 
 
@@ -163,7 +165,7 @@ class Sweep:
                 del arrays[number]
             if progress is not None:
                 progress(first + self._size - start)
-            yield Swept(part.name, start, made)
+            yield Swept(part.name, start, first + self._size, made)
 
     def _run_task(self, task: Task, given: Mapping[str, Array], arrays: dict[int, Array]) -> None:
         piece = self._plans.pieces[task.piece]
