@@ -84,7 +84,7 @@ def some_bits(units: tuple[str, ...], seed: int) -> dict[str, Mapping[str, tuple
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize("seed", [0, 1])
 def test_outputs_are_those_of_full_runs(family: str, seed: int) -> None:
     floats = FAMILIES[family](seed)
     feed = samples(floats, 11, seed)
@@ -94,7 +94,7 @@ def test_outputs_are_those_of_full_runs(family: str, seed: int) -> None:
     whole = plan_sweep(made, HAWQ, feed).work
     assert (whole.dropped, whole.configurations, whole.blocks) == (0, len(bits), 2)
     for limit in (0, whole.kept_bytes // 2, DEFAULT_LIMIT):
-        for threads, batch in ((1, 8), (2, 3), (3, 1), (2, 64)):
+        for threads, batch in ((1, 8), (2, 3), (3, 64)):
             plan = plan_sweep(made, HAWQ, feed, threads=threads, batch=batch, limit_bytes=limit)
             assert_same(swept(plan), expected)
             assert plan.work.kept_bytes + plan.work.plan_bytes <= limit
@@ -105,9 +105,13 @@ def test_wide_values_stay_inside_a_piece(profile: str) -> None:
     floats = FAMILIES["transformer"](1)
     feed = samples(floats, 5, 1)
     ranges = calibrate(floats, feed)
-    bits = some_bits(partition(floats).units, 1)
+    units = partition(floats).units
+    base = dict.fromkeys(units, (8, 8))
+    bits = {"base": base} | {unit: {**base, unit: (5, 8)} for unit in units}
     rules = PROFILES[profile]
     made = {n: quantize(floats, ranges, chosen, profile=profile) for n, chosen in bits.items()}
+    widths = [v.dtype.bits for v in made["base"].activations]
+    assert max(widths) == 32  # sums that an addition or a GELU reads
     assert_same(swept(plan_sweep(made, rules, feed)), full(made, rules, feed))
 
 
@@ -170,7 +174,7 @@ def test_whatever_differs_is_told_apart() -> None:
         if value.data is not None:
             for index in np.ndindex(value.shape):
                 data = value.data.copy()
-                data[index] += 1 if data[index] <= 0 else -1
+                data[index] = ~data[index]
                 made[f"{name}{index}"] = changed(net, name, data)
         assert value.quant is not None
         scale, zero = value.quant.scale[0], value.quant.zero_point[0]
@@ -189,9 +193,10 @@ def test_whatever_differs_is_told_apart() -> None:
         for one in net.nodes
     )
     made["slope"] = replace(net, nodes=slopes)
-    x = codes(net, 9)
+    x = codes(net, 40)
     expected = full(made, REF, {"x": x})
-    assert len({outputs["logits"].tobytes() for outputs in expected.values()}) > 40
+    different = {outputs["logits"].tobytes() for outputs in expected.values()}
+    assert len(different) > 0.9 * len(made)
     assert_same(swept(plan_sweep(made, REF, x)), expected)
 
 
@@ -274,7 +279,7 @@ def test_pieces_are_lowered_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(lowered) == plan.work.lowered == 10
 
 
-@pytest.mark.parametrize("limit", [0, 20_000, 60_000, DEFAULT_LIMIT])
+@pytest.mark.parametrize("limit", [0, 1_000, 40_000, DEFAULT_LIMIT])
 def test_memory_is_what_the_plan_says(monkeypatch: pytest.MonkeyPatch, limit: int) -> None:
     floats = FAMILIES["mixed"](0)
     feed = samples(floats, 16, 0)
@@ -295,7 +300,7 @@ def test_memory_is_what_the_plan_says(monkeypatch: pytest.MonkeyPatch, limit: in
     assert sum(1 for _ in plan.run()) == plan.work.blocks * len(made)
     assert most == plan.work.working_bytes
     assert plan.work.kept_bytes <= limit - plan.work.plan_bytes
-    assert (plan.work.dropped > 0) == (limit < DEFAULT_LIMIT)
+    assert (plan.work.dropped > 0) == (limit < 2_000)
 
 
 def test_groups_that_must_not_be_parted() -> None:
