@@ -1,0 +1,298 @@
+"""Convolutions and fully connected layers as matrix products over rows of codes."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hwsim.attributes import ConvAttrs
+from hwsim.quant import IntType
+
+from ..arith import Scaling
+from ..scaling import Site, aligned
+from .call import SCRATCH, Native, NativeCall, Place, Word, Work
+from .fill import copy_call, fill_call
+from .layout import Halo, Layout
+from .matrix_kernel import matrix_kernel
+from .packing import Factors, folded_bias, pack_factors, pack_weights, read_as, turned_zero
+from .target import Tier
+from .tile import Codes, Field, Shape
+
+Constants = Mapping[str, NDArray[Any] | Scaling | int]
+_MOST_GROUPS = 16
+
+
+@dataclass(frozen=True)
+class Product:
+    """A packed matrix, ready to meet rows of codes.
+
+    Args:
+        kernel: Machine code.
+        shape: Its tile.
+        codes: How activations are read.
+        segments: Runs of codes a row reads.
+        groups: Groups of codes in a run.
+        weights: Packed.
+        bias: int32, zero points folded in.
+        factors: Requantization.
+        columns: How many.
+    """
+
+    kernel: Any
+    shape: Shape
+    codes: Codes
+    segments: int
+    groups: int
+    weights: NDArray[np.integer]
+    bias: NDArray[np.int32]
+    factors: Factors
+    columns: int
+
+    def call(
+        self,
+        x: Place,
+        rows: NDArray[np.int64],
+        segments: NDArray[np.int64],
+        out: Place,
+        targets: NDArray[np.int64],
+        images: int = 1,
+        pitches: tuple[int, int] = (0, 0),
+    ) -> NativeCall:
+        """Return the call for rows at byte offsets `rows` from x that end at `targets` from out.
+
+        Args:
+            x: Codes.
+            rows: Where each row's segments start.
+            segments: Where each segment starts in a row.
+            out: Result.
+            targets: Where each row's result goes.
+            images: Times that all is repeated.
+            pitches: Bytes from image to image, of x and of the result.
+        """
+        factors = self.factors
+        count = -(-rows.size // self.shape.rows) * self.shape.rows
+        words: dict[Field, Word] = {
+            Field.X: x,
+            Field.X_IMAGE: pitches[0],
+            Field.ROW_OFFSETS: _table(rows, count),
+            Field.SEGMENTS: self.segments,
+            Field.SEGMENT_OFFSETS: _table(segments, segments.size),
+            Field.GROUPS: self.groups,
+            Field.WEIGHTS: self.weights,
+            Field.BIAS: self.bias,
+            Field.MULTIPLIER: factors.multiplier,
+            Field.LEFT: factors.left,
+            Field.RIGHT: factors.right,
+            Field.REAL: factors.real,
+            Field.OUT: out,
+            Field.OUT_IMAGE: pitches[1],
+            Field.OUT_OFFSETS: _table(targets, count),
+            Field.IMAGES: images,
+            Field.ROWS: count,
+            Field.COLUMNS: self.columns,
+            Field.ZERO: factors.zero,
+            Field.LOW: factors.low,
+            Field.HIGH: factors.high,
+        }
+        return NativeCall(self.kernel, tuple(words[field] for field in Field))
+
+
+def _table(offsets: NDArray[np.int64], count: int) -> NDArray[np.int32]:
+    """Return offsets as int32, the last repeated: a tile may do a row twice, to the same end."""
+    made = aligned((count,), np.int32)
+    made[: offsets.size] = offsets
+    made[offsets.size :] = offsets[-1]
+    return made
+
+
+def best_shape(tier: Tier, rows: int, columns: int, out_size: int) -> Shape:
+    """Return the tile that wastes least: vectors that cover the columns, or one row at a time."""
+    if rows == 1:
+        return Shape(1, 4, out_size)
+    shapes = _TILES[tier.name]
+    waste = [-(-columns // (vectors * tier.lanes)) * vectors for _, vectors in shapes]
+    rows_of, vectors = shapes[waste.index(min(waste))]
+    return Shape(rows_of, vectors, out_size)
+
+
+# Rows x vectors that keep their accumulators in registers, widest first.
+_TILES = {
+    "vnni512": ((4, 4), (8, 2), (16, 1)),
+    "avxvnni": ((6, 2), (8, 1)),
+    "avx2": ((6, 2), (8, 1)),
+    "generic": ((4, 2), (6, 1)),
+}
+
+
+def product(
+    tier: Tier,
+    dtype: IntType,
+    zero: int,
+    weights: NDArray[np.integer],
+    bias: NDArray[np.int64],
+    scaling: Scaling,
+    rows: int,
+    out: IntType,
+) -> Product | None:
+    """Return a packed matrix, or None if machine code has no form for it.
+
+    Args:
+        tier: Instructions.
+        dtype: Type of activations.
+        zero: Their zero point.
+        weights: Centered, (segments, K, N).
+        bias: Per column.
+        scaling: Requantization.
+        rows: Rows that will be computed at a time.
+        out: Type of the result.
+    """
+    columns = weights.shape[2]
+    codes = read_as(dtype, weights, tier)
+    factors = pack_factors(scaling, columns, out.bits)
+    if codes is None or factors is None or 0 in weights.shape:
+        return None
+    shape = best_shape(tier, rows, columns, np.dtype(out.storage).itemsize)
+    return Product(
+        matrix_kernel(tier, codes, shape, factors.rule),
+        shape,
+        codes,
+        weights.shape[0],
+        -(-weights.shape[1] // codes.group),
+        pack_weights(weights, codes, shape, tier.lanes),
+        folded_bias(bias, weights, turned_zero(zero, codes)),
+        factors,
+        columns,
+    )
+
+
+def fully_connected(tier: Tier, site: Site, constants: Constants, bits: int) -> Native | None:
+    """Return FULLY_CONNECTED as machine code."""
+    x, out = site.operand(0), site.result()
+    weights, bias, scaling = (constants[name] for name in ("weights", "bias", "requantize"))
+    assert isinstance(weights, np.ndarray) and isinstance(bias, np.ndarray)
+    assert isinstance(scaling, Scaling)
+    channels, depth = weights.shape
+    rows = math.prod(x.shape) // depth if depth else 0
+    if bits > 32 or not rows:
+        return None
+    made = product(
+        tier, site.integer(x), int(site.zero_of(x)), weights.T[None], bias, scaling, rows,
+        site.integer(out),
+    )  # fmt: skip
+    if made is None:
+        return None
+
+    def work(layouts: Mapping[str, Layout]) -> Work:
+        lines = np.arange(rows)
+        call = made.call(
+            Place(x.name), lines * depth * made.codes.size, np.zeros(1, np.int64),
+            Place(out.name), lines * channels * made.shape.out_size,
+        )  # fmt: skip
+        return Work((call,))
+
+    return Native(work, flat=(x.name, out.name))
+
+
+def conv_2d(tier: Tier, site: Site, constants: Constants, bits: int) -> Native | None:
+    """Return CONV_2D as machine code."""
+    attrs, x, out = site.node.attrs, site.operand(0), site.result()
+    assert isinstance(attrs, ConvAttrs)
+    weights, bias, scaling = (constants[name] for name in ("weights", "bias", "requantize"))
+    assert isinstance(weights, np.ndarray) and isinstance(bias, np.ndarray)
+    assert isinstance(scaling, Scaling)
+    if bits > 32 or attrs.groups > _MOST_GROUPS or 0 in (*x.shape, *out.shape):
+        return None
+    groups, per_group, taps_h, taps_w, depth = weights.shape
+    joined = groups == 1 and attrs.dilation[1] == 1
+    segments = (taps_h, taps_w * depth) if joined else (taps_h * taps_w, depth)
+    made = []
+    for group in range(groups):
+        own = slice(group * per_group, (group + 1) * per_group)
+        matrix = weights[group].reshape(per_group, *segments).transpose(1, 2, 0)
+        part = product(
+            tier, site.integer(x), int(site.zero_of(x)), matrix, bias[own],
+            _channels(scaling, own), out.shape[1] * out.shape[2], site.integer(out),
+        )  # fmt: skip
+        if part is None:
+            return None
+        made.append(part)
+    need = needed_halo(attrs, x.shape, out.shape, (taps_h, taps_w))
+    steps = [(i * attrs.dilation[0], j * attrs.dilation[1])
+             for i in range(taps_h) for j in range(1 if joined else taps_w)]  # fmt: skip
+
+    def work(layouts: Mapping[str, Layout]) -> Work:
+        place, source, calls, scratch = bordered(
+            x.name, layouts[x.name], need, int(site.zero_of(x))
+        )
+        target = layouts[out.name]
+        starts = np.array([i * source.line_pitch + j * source.pixel for i, j in steps], np.int64)
+        corner = attrs.padding[0] * source.line_pitch + attrs.padding[1] * source.pixel
+        line = np.arange(out.shape[1])[:, None]
+        pixel = np.arange(out.shape[2])
+        rows = line * attrs.stride[0] * source.line_pitch + pixel * attrs.stride[1] * source.pixel
+        ends = line * target.line_pitch + pixel * target.pixel
+        images = np.zeros(1, np.int64)
+        if rows.size < _FEW_ROWS:  # images side by side fill a tile better
+            images = np.arange(out.shape[0])
+        rows = (images[:, None, None] * source.image_pitch + rows - corner).ravel()
+        ends = (images[:, None, None] * target.image_pitch + ends).ravel()
+        for group, part in enumerate(made):
+            calls.append(
+                part.call(
+                    place._replace(offset=place.offset + group * depth * source.size),
+                    rows,
+                    starts,
+                    Place(out.name, group * per_group * target.size),
+                    ends,
+                    out.shape[0] // images.size,
+                    (source.image_pitch, target.image_pitch),
+                )
+            )
+        return Work(tuple(calls), scratch)
+
+    return Native(work, halos={x.name: need})
+
+
+_FEW_ROWS = 16
+
+
+def _channels(scaling: Scaling, own: slice) -> Scaling:
+    """Return the factors of some channels."""
+    if scaling.multiplier.size == 1:
+        return scaling
+    return scaling._replace(
+        multiplier=scaling.multiplier[own],
+        right_shift=scaling.right_shift[own],
+        real=scaling.real[own],
+    )
+
+
+def needed_halo(
+    attrs: ConvAttrs, x: tuple[int, ...], out: tuple[int, ...], taps: tuple[int, int]
+) -> Halo:
+    """Return the border that a window needs so that it never leaves memory."""
+    ends = [
+        max((out[1 + a] - 1) * attrs.stride[a] + (taps[a] - 1) * attrs.dilation[a] + 1
+            - x[1 + a] - attrs.padding[a], 0)
+        for a in (0, 1)
+    ]  # fmt: skip
+    return Halo(attrs.padding[0], attrs.padding[1], ends[0], ends[1])
+
+
+def bordered(
+    name: str, layout: Layout, need: Halo, zero: int
+) -> tuple[Place, Layout, list[NativeCall], int]:
+    """Return where a value lies with the border it needs: its own place, or a copy in scratch.
+
+    Returns:
+        Place, layout, the calls that make the copy, bytes of scratch.
+    """
+    if layout.halo.holds(need):
+        return Place(name), layout, [], 0
+    wide = Layout(layout.shape, layout.size, need)
+    place = Place(SCRATCH, wide.first)
+    calls = [fill_call(place, wide, zero), copy_call(Place(name), layout, place, wide)]
+    return place, wide, calls, wide.bytes
