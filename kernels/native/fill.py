@@ -3,12 +3,11 @@
 from functools import cache
 from typing import Any
 
-from numba import carray
+from hwsim.kernels.jit import native
 
-from ..jit import native
 from .call import NativeCall, Place
 from .layout import Layout
-from .memory import int64s, pointer
+from .memory import array, int64s, pointer
 
 
 def fill_call(place: Place, layout: Layout, zero: int) -> NativeCall:
@@ -31,7 +30,7 @@ def _fill(kind: str) -> Any:
         at = int64s(words, 11)
         images, image_pitch, pitch = at[1], at[2], at[3]
         top, lines, bottom, left, inner, right = at[4], at[5], at[6], at[7], at[8], at[9]
-        codes = carray(pointer(at[0], kind), (images * image_pitch,))
+        codes = array(pointer(at[0], kind), (images * image_pitch,))
         zero = at[10]
         for image in range(images):
             start = image * image_pitch
@@ -70,8 +69,8 @@ def _copy() -> Any:
             for line in range(at[7]):
                 source = at[0] + image * at[1] + line * at[2]
                 target = at[3] + image * at[4] + line * at[5]
-                before = carray(pointer(source, "int8"), (at[8],))
-                after = carray(pointer(target, "int8"), (at[8],))
+                before = array(pointer(source, "int8"), (at[8],))
+                after = array(pointer(target, "int8"), (at[8],))
                 for index in range(at[8]):
                     after[index] = before[index]
 

@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwsim.attributes import ConvAttrs
+from hwsim.kernels.arith import Scaling
+from hwsim.kernels.scaling import Site, aligned
 from hwsim.quant import IntType
 
-from ..arith import Scaling
-from ..scaling import Site, aligned
 from .call import SCRATCH, Native, NativeCall, Place, Word, Work
 from .fill import copy_call, fill_call
 from .layout import Halo, Layout

@@ -3,9 +3,9 @@
 from functools import cache
 from typing import Any
 
+from hwsim.kernels.jit import native
 from hwsim.profile import Requant
 
-from ..jit import native
 from .memory import int64s
 from .target import Tier
 from .tile import Codes, Field, Shape, tile

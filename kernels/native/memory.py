@@ -1,13 +1,14 @@
 """Raw addresses in compiled code: views, calls through a pointer."""
 
-from typing import Any
+from typing import Any, cast
 
+import numba
 from llvmlite import ir
-from numba import carray, types
+from numba import types
 from numba.core.errors import TypingError
 from numba.extending import intrinsic
 
-from ..jit import jit
+from hwsim.kernels.jit import jit
 
 _KINDS = {
     "int8": types.int8,
@@ -21,12 +22,15 @@ _KINDS = {
 }
 
 
-@intrinsic(prefer_literal=True)  # type: ignore[untyped-decorator]
-def pointer(typing_context: Any, address: Any, kind: Any) -> Any:
+array = cast(Any, numba).carray
+"""A view of (pointer, shape)."""
+
+
+def _pointer(typing_context: Any, address: Any, kind: Any) -> Any:
     """Return an address (int64) as a pointer to elements of a kind, written as a constant."""
     if not isinstance(kind, types.StringLiteral):
         raise TypingError("kind must be a constant")
-    result = types.CPointer(_KINDS[kind.literal_value])
+    result = cast(Any, types).CPointer(_KINDS[kind.literal_value])
 
     def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
         return builder.inttoptr(values[0], context.get_value_type(result))
@@ -34,14 +38,16 @@ def pointer(typing_context: Any, address: Any, kind: Any) -> Any:
     return result(types.int64, kind), codegen
 
 
+pointer: Any = intrinsic(prefer_literal=True)(_pointer)
+
+
 @jit
 def int64s(address: int, count: int) -> Any:
     """Return int64 words at an address."""
-    return carray(pointer(address, "int64"), (count,))
+    return array(pointer(address, "int64"), (count,))
 
 
-@intrinsic  # type: ignore[untyped-decorator]
-def call_entry(typing_context: Any, entry: Any, arguments: Any) -> Any:
+def _call_entry(typing_context: Any, entry: Any, arguments: Any) -> Any:
     """Call machine code at an address with the address of its arguments."""
 
     def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
@@ -50,6 +56,9 @@ def call_entry(typing_context: Any, entry: Any, arguments: Any) -> Any:
         return context.get_dummy_value()
 
     return types.void(types.int64, types.int64), codegen
+
+
+call_entry: Any = intrinsic(_call_entry)
 
 
 @jit

@@ -3,9 +3,9 @@
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
+from hwsim.kernels.scaling import Site
 from hwsim.ops import Op
 
-from ..scaling import Site
 from .call import Native
 from .matrix import Constants, conv_2d, fully_connected
 from .target import Tier, tier

@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hwsim.kernels.arith import Scaling
+from hwsim.kernels.scaling import aligned
 from hwsim.profile import Requant
 from hwsim.quant import IntType
 
-from ..arith import Scaling
-from ..scaling import aligned
 from .emit import DOUBLES, SINGLES
 from .target import Tier
 from .tile import Codes, Shape

@@ -185,14 +185,13 @@ class Program:
     @cached_property
     def _stages(self) -> list[tuple[bool, int, int]]:
         """Runs of (native, first, last): calls of native stages, items of others."""
-        stages = []
+        stages: list[tuple[bool, int, int]] = []
         call = index = 0
         for native, group in groupby(self._work, key=lambda work: work is not None):
             works = list(group)
             calls = sum(len(work.calls) for work in works if work)
-            stages.append(
-                (native, call, call + calls) if native else (native, index, index + len(works))
-            )
+            first, count = (call, calls) if native else (index, len(works))
+            stages.append((native, first, first + count))
             call += calls
             index += len(works)
         return stages

@@ -7,6 +7,7 @@ and `NUMBA_CPU_NAME` may name another CPU than the host's. Source: reference/ker
 import os
 from dataclasses import dataclass
 from functools import cache
+from typing import Any, cast
 
 import numba
 from numba.core.registry import cpu_target
@@ -78,7 +79,7 @@ def tier() -> Tier | None:
     if asked and asked not in (*names, INTERPRETED):
         listed = ", ".join((*names, INTERPRETED))
         raise InputError(f"{VARIABLE} must be one of {listed}, not {asked!r}")
-    if asked == INTERPRETED or numba.config.DISABLE_JIT:
+    if asked == INTERPRETED or cast(Any, numba.config).DISABLE_JIT:
         return None
     features = target_features()
     able = [one for one in TIERS if any(features >= needs for needs in one.needs)]

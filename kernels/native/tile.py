@@ -1,8 +1,8 @@
 """The register tile of matrix products and convolutions, written as LLVM IR.
 
 A tile is `rows` x `vectors` vectors of int32 accumulators that stay in registers from the bias to
-the stored codes. One step reads one group of codes of each row (4 of 8 bits, or 2 of 16), repeats it
-over a vector and adds its products with the weights of one group and `vectors` vectors of columns.
+the stored codes. One step reads one group of codes of each row (4 of 8 bits, or 2 of 16), repeats
+it over a vector and adds its products with the weights of one group of all columns.
 Source: reference/kernels.md, sections 3.1 to 3.5.
 """
 
@@ -19,7 +19,7 @@ from numba.extending import intrinsic
 from hwsim.profile import Requant
 
 from . import emit
-from .emit import I8, I16, I32, I64
+from .emit import I16, I32, I64
 from .target import TIERS, Tier
 
 
@@ -249,8 +249,7 @@ def _store(b: Any, tier: Tier, made: Sequence[Any], targets: Sequence[Any], coun
 _BY_NAME = {tier.name: tier for tier in TIERS}
 
 
-@intrinsic(prefer_literal=True)  # type: ignore[untyped-decorator]
-def tile(
+def _tile(
     typing_context: Any, tier: Any, size: Any, flip: Any, quads: Any, rows: Any, vectors: Any,
     out_size: Any, rule: Any, fields: Any, x: Any, out: Any, row: Any, column: Any,
 ) -> Any:  # fmt: skip
@@ -271,4 +270,4 @@ def tile(
     return types.void(*constants, *[types.int64] * 5), codegen
 
 
-__all__ = ["Codes", "Field", "Shape", "I8", "emit_tile", "tile"]
+tile: Any = intrinsic(prefer_literal=True)(_tile)
