@@ -7,12 +7,14 @@ from hwsim.kernels.scaling import Site
 from hwsim.ops import Op
 
 from .call import Native
+from .depthwise import depthwise_conv_2d
 from .matrix import Constants, conv_2d, fully_connected
 from .target import Tier, tier
 
 NATIVE: Mapping[Op, Callable[[Tier, Site, Constants, int], Native | None]] = MappingProxyType(
     {
         Op.CONV_2D: conv_2d,
+        Op.DEPTHWISE_CONV_2D: depthwise_conv_2d,
         Op.FULLY_CONNECTED: fully_connected,
     }
 )
