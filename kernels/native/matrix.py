@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -98,6 +99,7 @@ class Product:
             Field.HIGH: factors.high,
             Field.WEIGHTS_IMAGE: 0,
             Field.BIAS_IMAGE: 0,
+            Field.SIGNS: _signs(self.codes.signs),
         }
         return NativeCall(self.kernel, tuple(words[field] for field in Field))
 
@@ -107,6 +109,14 @@ def _table(offsets: NDArray[np.int64], count: int) -> NDArray[np.int32]:
     made = aligned((count,), np.int32)
     made[: offsets.size] = offsets
     made[offsets.size :] = offsets[-1]
+    return made
+
+
+@cache
+def _signs(word: int) -> NDArray[np.uint32]:
+    """Return the widest vector of a word."""
+    made: NDArray[np.uint32] = aligned((16,), np.uint32)
+    made[:] = word
     return made
 
 

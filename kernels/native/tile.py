@@ -37,6 +37,8 @@ class Field(IntEnum):
     * OUT, OUT_IMAGE, OUT_OFFSETS: the same of the result, int32 per row.
     * IMAGES, ROWS, COLUMNS: how many; rows are a multiple of the tile's.
     * ZERO, LOW, HIGH: see `emit.Range`.
+    * SIGNS: a vector of sign bits. It lies in memory, so that LLVM cannot turn codes before it
+      repeats them: that takes a general register per row, of which there are too few.
     """
 
     X = 0
@@ -62,6 +64,7 @@ class Field(IntEnum):
     HIGH = 20
     WEIGHTS_IMAGE = 21
     BIAS_IMAGE = 22
+    SIGNS = 23
 
 
 @dataclass(frozen=True)
@@ -83,6 +86,13 @@ class Codes:
     def group(self) -> int:
         """Codes in a group."""
         return 4 if self.quads else 2
+
+    @property
+    def signs(self) -> int:
+        """The bits of a group that `flip` turns."""
+        if self.quads:
+            return 0x80808080
+        return 0x00800080 if self.size == 1 else 0x80008000
 
     @property
     def step(self) -> int:
@@ -157,6 +167,7 @@ def emit_tile(b: Any, tier: Tier, codes: Codes, shape: Shape, rule: Requant, spo
     panel = b.mul(b.mul(segments, groups), b.mul(spot.column, I64(4)))
     weights = emit.advance(b, emit.address(b, spot.weights), panel)
     offsets = spot.place(b, Field.SEGMENT_OFFSETS)
+    signs = emit.load(b, spot.place(b, Field.SIGNS), whole, 4 * lanes) if codes.flip else None
 
     before = b.block
     outer, inner, after, done = (
@@ -192,6 +203,8 @@ def emit_tile(b: Any, tier: Tier, codes: Codes, shape: Shape, rule: Requant, spo
     added = []
     for index, line in enumerate(lines):
         activation = emit.splat(b, _group(b, codes, emit.advance(b, line, where)), lanes)
+        if signs is not None:
+            activation = b.xor(activation, signs)
         for v in range(shape.vectors):
             total = running[index * shape.vectors + v]
             added.append(add(b, tier, total, activation, kernel[v]))
@@ -311,11 +324,8 @@ def entry(b: Any, table: Any, index: Any) -> Any:
 def _group(b: Any, codes: Codes, pointer: Any) -> Any:
     """Return one group of codes as int32."""
     if codes.quads or codes.size == 2:
-        word = emit.load(b, pointer, I32)
-        signs = 0x80808080 if codes.quads else 0x80008000
-        return b.xor(word, I32(signs)) if codes.flip else word
-    pair = emit.load(b, pointer, I16)
-    word = b.zext(b.xor(pair, I16(0x8080)) if codes.flip else pair, I32)
+        return emit.load(b, pointer, I32)
+    word = b.zext(emit.load(b, pointer, I16), I32)
     high = b.and_(b.shl(word, I32(8)), I32(0xFF0000))
     return b.or_(b.and_(word, I32(0xFF)), high)
 
