@@ -37,11 +37,11 @@ def depthwise_conv_2d(tier: Tier, site: Site, constants: Constants, bits: int) -
         return None
     dtype, zero = site.integer(x), int(site.zero_of(x))
     codes = read_as(dtype, weights, tier)
-    factors = pack_factors(scaling, channels, site.integer(out).bits)
+    factors = pack_factors(scaling, channels, site.integer(out).bits, bits)
     if codes is None or factors is None:
         return None
     taps = weights.reshape(1, taps_h * taps_w, channels)
-    shape = Shape(_PIXELS, 1, np.dtype(out.dtype.storage).itemsize)
+    shape = Shape(_PIXELS, 1, np.dtype(out.dtype.storage).itemsize, factors.near)
     made = Product(
         depthwise_kernel(tier, codes, shape, factors.rule),
         shape,

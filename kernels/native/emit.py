@@ -144,15 +144,19 @@ class Factors:
 
     Args:
         multiplier: int32; read by rules of a fixed multiplier.
-        left: int32 left shift before a doubling multiply; read by the double rules.
+        left: int32 left shift before a doubling multiply; read by the double rules. Where sums are
+            `near`, half of the second shift's unit instead.
         right: int32: the second shift of the double rules; the whole shift, 1 or more, of others.
         real: float32 or float64; read by floating-point rules.
+        near: Whether no accumulator needs a left shift or more than 31 bits, and all right shifts
+            are 1 or more: a double rule then needs no care for overflow.
     """
 
     multiplier: Any
     left: Any
     right: Any
     real: Any
+    near: bool = False
 
 
 DOUBLES = (Requant.DOUBLE_ROUNDING, Requant.DOUBLE_HALF_UP)
@@ -167,7 +171,7 @@ def real_type(rule: Requant) -> ir.Type:
 
 
 def load_factors(
-    b: Any, rule: Requant, addresses: Sequence[Any], first: Any, lanes: int
+    b: Any, rule: Requant, addresses: Sequence[Any], first: Any, lanes: int, near: bool = False
 ) -> Factors:
     """Return the factors from element `first` (int64) on.
 
@@ -177,6 +181,7 @@ def load_factors(
         addresses: Pointers to bytes of multiplier, left, right (int32) and real.
         first: Element.
         lanes: How many.
+        near: See `Factors`.
     """
     multiplier = left = right = real = None
     at = b.mul(first, I64(4))
@@ -190,7 +195,7 @@ def load_factors(
         size = 8 if rule is Requant.REAL_HALF_AWAY else 4
         pointer = advance(b, addresses[3], b.mul(first, I64(size)))
         real = load(b, pointer, vector(real_type(rule), lanes), size)
-    return Factors(multiplier, left, right, real)
+    return Factors(multiplier, left, right, real, near)
 
 
 def requantize(b: Any, rule: Requant, acc: Any, factors: Factors, limits: Range) -> Any:
@@ -219,11 +224,16 @@ def requantize(b: Any, rule: Requant, acc: Any, factors: Factors, limits: Range)
 
 def _twice(b: Any, rule: Requant, acc: Any, factors: Factors) -> Any:
     """Return acc * 2**left * multiplier / 2**31, ties up, / 2**right, ties away or up."""
-    even, odd = _products(b, b.shl(acc, factors.left), factors.multiplier)
+    shifted = acc if factors.near else b.shl(acc, factors.left)
+    even, odd = _products(b, shifted, factors.multiplier)
     half = constant(even.type, 1 << 30)
     # Bits 31 to 62 of a sum are the low word of one shifted right, the high word of one doubled.
     low = b.lshr(b.add(even, half), constant(even.type, 31))
     high = _woven(b, low, b.shl(b.add(odd, half), constant(even.type, 1)), acc.type)
+    if factors.near:
+        if rule is Requant.DOUBLE_ROUNDING:
+            high = b.add(high, b.ashr(high, constant(acc.type, 31)))
+        return b.ashr(b.add(high, factors.left), factors.right)
     one = constant(acc.type, 1)
     mask = b.sub(b.shl(one, factors.right), one)
     rest = b.and_(high, mask)

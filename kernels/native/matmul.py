@@ -41,10 +41,10 @@ def matmul(tier: Tier, site: Site, constants: Constants, bits: int) -> Native | 
     (rows, depth), columns = a.shape[-2:], out.shape[-1]
     low_high = np.array(centered_range(b), np.int64)
     codes = read_as(site.integer(a), low_high, tier)
-    factors = pack_factors(scaling, columns, site.integer(out).bits)
+    factors = pack_factors(scaling, columns, site.integer(out).bits, bits)
     if codes is None or factors is None:
         return None
-    shape = best_shape(tier, rows, columns, np.dtype(out.dtype.storage).itemsize)
+    shape = best_shape(tier, rows, columns, np.dtype(out.dtype.storage).itemsize, factors.near)
     width = shape.vectors * tier.lanes
     groups, panels = -(-depth // codes.group), -(-columns // width)
     weight_bytes = panels * groups * width * 4

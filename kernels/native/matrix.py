@@ -120,14 +120,14 @@ def _signs(word: int) -> NDArray[np.uint32]:
     return made
 
 
-def best_shape(tier: Tier, rows: int, columns: int, out_size: int) -> Shape:
+def best_shape(tier: Tier, rows: int, columns: int, out_size: int, near: bool = False) -> Shape:
     """Return the tile that wastes least: vectors that cover the columns, or one row at a time."""
     if rows == 1:
-        return Shape(1, 4, out_size)
+        return Shape(1, 4, out_size, near)
     shapes = _TILES[tier.name]
     waste = [-(-columns // (vectors * tier.lanes)) * vectors for _, vectors in shapes]
     rows_of, vectors = shapes[waste.index(min(waste))]
-    return Shape(rows_of, vectors, out_size)
+    return Shape(rows_of, vectors, out_size, near)
 
 
 # Rows x vectors that keep their accumulators in registers, widest first.
@@ -148,6 +148,7 @@ def product(
     scaling: Scaling,
     rows: int,
     out: IntType,
+    bits: int,
 ) -> Product | None:
     """Return a packed matrix, or None if machine code has no form for it.
 
@@ -160,13 +161,14 @@ def product(
         scaling: Requantization.
         rows: Rows that will be computed at a time.
         out: Type of the result.
+        bits: Width that holds every accumulator.
     """
     columns = weights.shape[2]
     codes = read_as(dtype, weights, tier)
-    factors = pack_factors(scaling, columns, out.bits)
+    factors = pack_factors(scaling, columns, out.bits, bits)
     if codes is None or factors is None or 0 in weights.shape:
         return None
-    shape = best_shape(tier, rows, columns, np.dtype(out.storage).itemsize)
+    shape = best_shape(tier, rows, columns, np.dtype(out.storage).itemsize, factors.near)
     return Product(
         matrix_kernel(tier, codes, shape, factors.rule),
         shape,
@@ -192,7 +194,7 @@ def fully_connected(tier: Tier, site: Site, constants: Constants, bits: int) -> 
         return None
     made = product(
         tier, site.integer(x), int(site.zero_of(x)), weights.T[None], bias, scaling, rows,
-        site.integer(out),
+        site.integer(out), bits,
     )  # fmt: skip
     if made is None:
         return None
@@ -234,7 +236,7 @@ def convolution(
         matrix = weights[group].reshape(per_group, *segments).transpose(1, 2, 0)
         part = product(
             tier, site.integer(x), int(site.zero_of(x)), matrix, bias[own],
-            _channels(scaling, own), out.shape[1] * out.shape[2], site.integer(out),
+            _channels(scaling, own), out.shape[1] * out.shape[2], site.integer(out), bits,
         )  # fmt: skip
         if part is None:
             return None

@@ -102,11 +102,12 @@ class Codes:
 
 @dataclass(frozen=True)
 class Shape:
-    """A tile: `rows` x `vectors` vectors, codes of `out_size` bytes."""
+    """A tile: `rows` x `vectors` vectors, codes of `out_size` bytes; `near`: see `emit.Factors`."""
 
     rows: int
     vectors: int
     out_size: int
+    near: bool = False
 
 
 @dataclass(frozen=True)
@@ -304,7 +305,7 @@ def emit_result(
     small = emit.vector(ir.IntType(8 * shape.out_size), lanes)
     for v in range(shape.vectors):
         column = b.add(spot.column, I64(lanes * v))
-        factors = emit.load_factors(b, rule, places, column, lanes)
+        factors = emit.load_factors(b, rule, places, column, lanes, shape.near)
         made = [
             emit.requantize(b, rule, sums[index * shape.vectors + v], factors, limits)
             for index in range(shape.rows)
@@ -352,18 +353,18 @@ _BY_NAME = {tier.name: tier for tier in TIERS}
 
 def _tile(
     typing_context: Any, tier: Any, size: Any, flip: Any, quads: Any, rows: Any, vectors: Any,
-    out_size: Any, rule: Any, depthwise: Any, fields: Any, x: Any, weights: Any, bias: Any,
-    out: Any, row: Any, column: Any,
+    out_size: Any, near: Any, rule: Any, depthwise: Any, fields: Any, x: Any, weights: Any,
+    bias: Any, out: Any, row: Any, column: Any,
 ) -> Any:  # fmt: skip
     """Compute one tile; all up to `depthwise` are constants, the rest is a `Spot`."""
-    constants = (tier, size, flip, quads, rows, vectors, out_size, rule, depthwise)
+    constants = (tier, size, flip, quads, rows, vectors, out_size, near, rule, depthwise)
     if not all(isinstance(one, types.Literal) for one in constants):
         raise TypingError("tile is described by constants")
-    name, bytes_in, turned, by_four, height, width, bytes_out, number, by_channel = (
+    name, bytes_in, turned, by_four, height, width, bytes_out, small, number, by_channel = (
         one.literal_value for one in constants
     )
     codes = Codes(bytes_in, bool(turned), bool(by_four))
-    shape = Shape(height, width, bytes_out)
+    shape = Shape(height, width, bytes_out, bool(small))
     emitted = emit_depthwise if by_channel else emit_tile
 
     def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
