@@ -230,13 +230,19 @@ def convolution(
         return None
     joined = groups == 1 and attrs.dilation[1] == 1
     segments = (taps_h, taps_w * depth) if joined else (taps_h * taps_w, depth)
+    pixels = 1
+    if joined:
+        depths = (segments[1], attrs.stride[1] * depth)
+        pixels = folded_pixels(tier, segments[0], depths, per_group, out.shape[2])
     made = []
     for group in range(groups):
         own = slice(group * per_group, (group + 1) * per_group)
         matrix = weights[group].reshape(per_group, *segments).transpose(1, 2, 0)
         part = product(
-            tier, site.integer(x), int(site.zero_of(x)), matrix, bias[own],
-            _channels(scaling, own), out.shape[1] * out.shape[2], site.integer(out), bits,
+            tier, site.integer(x), int(site.zero_of(x)),
+            _folded(matrix, pixels, attrs.stride[1] * depth), np.tile(bias[own], pixels),
+            repeated(_channels(scaling, own), pixels), out.shape[1] * out.shape[2],
+            site.integer(out), bits,
         )  # fmt: skip
         if part is None:
             return None
@@ -251,7 +257,7 @@ def convolution(
         )
         target = layouts[out.name]
         starts = np.array([i * source.line_pitch + j * source.pixel for i, j in steps], np.int64)
-        grid = windows(attrs, source, target)
+        grid = windows(attrs, source, target, pixels)
         for group, part in enumerate(made):
             calls.append(
                 part.call(
@@ -279,12 +285,63 @@ class Windows:
 
 
 _FEW_ROWS = 16
+_STORE_STEPS = 12  # what requantizing and storing a vector costs, in steps of products
 
 
-def windows(attrs: ConvAttrs, source: Layout, target: Layout) -> Windows:
-    """Return the windows of one image, or of all where one has few: that fills a tile better."""
+def folded_pixels(
+    tier: Tier, segments: int, depths: tuple[int, int], columns: int, width: int
+) -> int:
+    """Return how many pixels side by side to compute as columns of one product.
+
+    A few columns leave lanes of a vector idle. Pixels side by side read overlapping codes and
+    write adjacent ones, so they can share a vector, each with weights of its own and zeros.
+
+    Args:
+        tier: Its lanes.
+        segments: Runs of codes that a pixel reads.
+        depths: Codes of a run, and from one pixel's run to the next one's.
+        columns: Of one pixel.
+        width: Pixels of a line.
+    """
+    depth, stride = depths
+    best, least = 1, 1.0 * (segments * -(-depth // 4) + _STORE_STEPS)
+    for pixels in range(2, tier.lanes // columns + 1):
+        steps = segments * -(-(depth + (pixels - 1) * stride) // 4) + _STORE_STEPS
+        if width % pixels == 0 and steps / pixels < least:
+            best, least = pixels, steps / pixels
+    return best
+
+
+def _folded(matrix: NDArray[np.integer], pixels: int, stride: int) -> NDArray[np.integer]:
+    """Return weights (segments, K, N) of several pixels, each `stride` codes after the last."""
+    if pixels == 1:
+        return matrix
+    segments, depth, columns = matrix.shape
+    wide = np.zeros((segments, depth + (pixels - 1) * stride, pixels * columns), matrix.dtype)
+    for pixel in range(pixels):
+        first = pixel * stride
+        wide[:, first : first + depth, pixel * columns : (pixel + 1) * columns] = matrix
+    return wide
+
+
+def repeated(scaling: Scaling, times: int) -> Scaling:
+    """Return the factors of several pixels' channels."""
+    if scaling.multiplier.size == 1:
+        return scaling
+    return scaling._replace(
+        multiplier=np.tile(scaling.multiplier, times),
+        right_shift=np.tile(scaling.right_shift, times),
+        real=np.tile(scaling.real, times),
+    )
+
+
+def windows(attrs: ConvAttrs, source: Layout, target: Layout, pixels: int) -> Windows:
+    """Return the windows of one image, or of all where one has few: that fills a tile better.
+
+    Only the first of `pixels` side by side is listed: they are one row of a product.
+    """
     batch, height, width = target.shape[:3]
-    line, pixel = np.arange(height)[:, None], np.arange(width)
+    line, pixel = np.arange(height)[:, None], np.arange(0, width, pixels)
     rows = line * (attrs.stride[0] * source.line_pitch) + pixel * (attrs.stride[1] * source.pixel)
     corner = attrs.padding[0] * source.line_pitch + attrs.padding[1] * source.pixel
     ends = line * target.line_pitch + pixel * target.pixel
