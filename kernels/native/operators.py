@@ -8,12 +8,14 @@ from hwsim.ops import Op
 
 from .call import Native
 from .matrix import Constants, conv_2d, fully_connected
+from .softmax import softmax
 from .target import Tier, tier
 
 NATIVE: Mapping[Op, Callable[[Tier, Site, Constants, int], Native | None]] = MappingProxyType(
     {
         Op.CONV_2D: conv_2d,
         Op.FULLY_CONNECTED: fully_connected,
+        Op.SOFTMAX: softmax,
     }
 )
 """A lowering takes the tier, the node, the constants of its step, and the bits that its accumulator
