@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -34,7 +35,7 @@ class Product:
         shape: Its tile.
         codes: How activations are read.
         segments: Runs of codes a row reads.
-        groups: Groups of codes in a run.
+        groups: Groups of codes in a run; groups of taps of a depthwise convolution.
         weights: Packed.
         bias: int32, zero points folded in.
         factors: Requantization.
@@ -79,7 +80,7 @@ class Product:
             Field.X_IMAGE: pitches[0],
             Field.ROW_OFFSETS: _table(rows, count),
             Field.SEGMENTS: self.segments,
-            Field.SEGMENT_OFFSETS: _table(segments, segments.size),
+            Field.SEGMENT_OFFSETS: _table(segments, segments.size + -segments.size % 4),
             Field.GROUPS: self.groups,
             Field.WEIGHTS: self.weights,
             Field.BIAS: self.bias,
@@ -96,6 +97,9 @@ class Product:
             Field.ZERO: factors.zero,
             Field.LOW: factors.low,
             Field.HIGH: factors.high,
+            Field.WEIGHTS_IMAGE: 0,
+            Field.BIAS_IMAGE: 0,
+            Field.SIGNS: _signs(self.codes.signs),
         }
         return NativeCall(self.kernel, tuple(words[field] for field in Field))
 
@@ -105,6 +109,14 @@ def _table(offsets: NDArray[np.int64], count: int) -> NDArray[np.int32]:
     made = aligned((count,), np.int32)
     made[: offsets.size] = offsets
     made[offsets.size :] = offsets[-1]
+    return made
+
+
+@cache
+def _signs(word: int) -> NDArray[np.uint32]:
+    """Return the widest vector of a word."""
+    made: NDArray[np.uint32] = aligned((16,), np.uint32)
+    made[:] = word
     return made
 
 
@@ -198,14 +210,22 @@ def fully_connected(tier: Tier, site: Site, constants: Constants, bits: int) -> 
 
 def conv_2d(tier: Tier, site: Site, constants: Constants, bits: int) -> Native | None:
     """Return CONV_2D as machine code."""
+    weights = constants["weights"]
+    assert isinstance(weights, np.ndarray)
+    return convolution(tier, site, weights, constants, bits)
+
+
+def convolution(
+    tier: Tier, site: Site, weights: NDArray[np.integer], constants: Constants, bits: int
+) -> Native | None:
+    """Return a convolution by weights (groups, outputs of a group, kh, kw, inputs of a group)."""
     attrs, x, out = site.node.attrs, site.operand(0), site.result()
     assert isinstance(attrs, ConvAttrs)
-    weights, bias, scaling = (constants[name] for name in ("weights", "bias", "requantize"))
-    assert isinstance(weights, np.ndarray) and isinstance(bias, np.ndarray)
-    assert isinstance(scaling, Scaling)
-    if bits > 32 or attrs.groups > _MOST_GROUPS or 0 in (*x.shape, *out.shape):
-        return None
+    bias, scaling = constants["bias"], constants["requantize"]
+    assert isinstance(bias, np.ndarray) and isinstance(scaling, Scaling)
     groups, per_group, taps_h, taps_w, depth = weights.shape
+    if bits > 32 or groups > _MOST_GROUPS or 0 in (*x.shape, *out.shape, taps_h, taps_w):
+        return None
     joined = groups == 1 and attrs.dilation[1] == 1
     segments = (taps_h, taps_w * depth) if joined else (taps_h * taps_w, depth)
     made = []
@@ -229,25 +249,16 @@ def conv_2d(tier: Tier, site: Site, constants: Constants, bits: int) -> Native |
         )
         target = layouts[out.name]
         starts = np.array([i * source.line_pitch + j * source.pixel for i, j in steps], np.int64)
-        corner = attrs.padding[0] * source.line_pitch + attrs.padding[1] * source.pixel
-        line = np.arange(out.shape[1])[:, None]
-        pixel = np.arange(out.shape[2])
-        rows = line * attrs.stride[0] * source.line_pitch + pixel * attrs.stride[1] * source.pixel
-        ends = line * target.line_pitch + pixel * target.pixel
-        images = np.zeros(1, np.int64)
-        if rows.size < _FEW_ROWS:  # images side by side fill a tile better
-            images = np.arange(out.shape[0])
-        rows = (images[:, None, None] * source.image_pitch + rows - corner).ravel()
-        ends = (images[:, None, None] * target.image_pitch + ends).ravel()
+        grid = windows(attrs, source, target)
         for group, part in enumerate(made):
             calls.append(
                 part.call(
                     place._replace(offset=place.offset + group * depth * source.size),
-                    rows,
+                    grid.rows,
                     starts,
                     Place(out.name, group * per_group * target.size),
-                    ends,
-                    out.shape[0] // images.size,
+                    grid.targets,
+                    grid.images,
                     (source.image_pitch, target.image_pitch),
                 )
             )
@@ -256,7 +267,31 @@ def conv_2d(tier: Tier, site: Site, constants: Constants, bits: int) -> Native |
     return Native(work, halos={x.name: need})
 
 
+@dataclass(frozen=True)
+class Windows:
+    """Every window of a convolution: byte offsets of its first tap and of its result."""
+
+    rows: NDArray[np.int64]
+    targets: NDArray[np.int64]
+    images: int
+
+
 _FEW_ROWS = 16
+
+
+def windows(attrs: ConvAttrs, source: Layout, target: Layout) -> Windows:
+    """Return the windows of one image, or of all where one has few: that fills a tile better."""
+    batch, height, width = target.shape[:3]
+    line, pixel = np.arange(height)[:, None], np.arange(width)
+    rows = line * (attrs.stride[0] * source.line_pitch) + pixel * (attrs.stride[1] * source.pixel)
+    corner = attrs.padding[0] * source.line_pitch + attrs.padding[1] * source.pixel
+    ends = line * target.line_pitch + pixel * target.pixel
+    image = np.arange(batch if height * width < _FEW_ROWS else 1)[:, None, None]
+    return Windows(
+        (image * source.image_pitch + rows - corner).ravel(),
+        (image * target.image_pitch + ends).ravel(),
+        batch // image.size,
+    )
 
 
 def _channels(scaling: Scaling, own: slice) -> Scaling:

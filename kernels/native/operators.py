@@ -7,6 +7,8 @@ from hwsim.kernels.scaling import Site
 from hwsim.ops import Op
 
 from .call import Native
+from .depthwise import depthwise_conv_2d
+from .matmul import matmul
 from .matrix import Constants, conv_2d, fully_connected
 from .softmax import softmax
 from .target import Tier, tier
@@ -14,6 +16,8 @@ from .target import Tier, tier
 NATIVE: Mapping[Op, Callable[[Tier, Site, Constants, int], Native | None]] = MappingProxyType(
     {
         Op.CONV_2D: conv_2d,
+        Op.DEPTHWISE_CONV_2D: depthwise_conv_2d,
+        Op.MATMUL: matmul,
         Op.FULLY_CONNECTED: fully_connected,
         Op.SOFTMAX: softmax,
     }
