@@ -32,7 +32,7 @@ class Rows(NamedTuple):
     Args:
         x: First code.
         out: First code of the result.
-        count: Rows.
+        number: Rows.
         width: Codes of a row.
         per_line: Rows that follow each other without a gap, a line.
         lines: Lines of an image.
@@ -46,7 +46,7 @@ class Rows(NamedTuple):
 
     x: int
     out: int
-    count: int
+    number: int
     width: int
     per_line: int
     lines: int
@@ -86,7 +86,7 @@ def rows_at(at: Any) -> Rows:
 @jit
 def row_places(rows: Rows, row: int) -> tuple[int, int]:
     """Return the addresses of a row and of its result."""
-    if rows.per_line == rows.count:
+    if rows.per_line == rows.number:
         return rows.x + row * rows.x_row, rows.out + row * rows.out_row
     line, index = row // rows.per_line, row % rows.per_line
     image, line = line // rows.lines, line % rows.lines
@@ -323,5 +323,3 @@ def _literals(*constants: Any) -> list[Any]:
     if not all(isinstance(one, types.Literal) for one in constants):
         raise TypingError("a row step is described by constants")
     return [one.literal_value for one in constants]
-
-

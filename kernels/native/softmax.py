@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwsim.attributes import SoftmaxAttrs
-from hwsim.kernels.arith import Scaling, doubling_high_multiply, rounding_shift, saturate, scale
+from hwsim.kernels.arith import Scaling, doubling_high_multiply, saturate, scale
 from hwsim.kernels.interpolate import INT16_MAX, INT16_MIN, look_up_513
 from hwsim.kernels.jit import jit
 from hwsim.kernels.lower_float32 import lifted_exponentials
@@ -33,6 +33,7 @@ from .target import Tier
 
 _SUM_BITS = 12
 _INT32_MAX = (1 << 31) - 1
+_EXACT_FLOAT64 = 1 << 50  # dividend and divisor that `Finish.DIVISION` needs at most
 _CODES = 2 * ENTRIES  # bytes of scratch for a table of codes
 
 
@@ -126,9 +127,10 @@ def _by_integers(tier: Tier, site: Site, made: Exponentials) -> Native | None:
     attrs, x, out = site.node.attrs, site.operand(0), site.result()
     assert isinstance(attrs, SoftmaxAttrs)
     dtype, keys = site.integer(out), x.shape[-1]
-    if made.finish is Finish.DIVISION and int(made.parts.max()) << (made.bits + 2) >= 1 << 48:
-        return None  # float64 would not hold the quotient
-    narrow = max(int(made.parts.max()), int(made.terms.max())) <= _INT32_MAX
+    largest = int(made.parts.max())
+    if made.finish is Finish.DIVISION and largest * ((2 << made.bits) + 3 * keys) >= _EXACT_FLOAT64:
+        return None
+    narrow = max(largest, int(made.terms.max())) <= _INT32_MAX
     part = "int32" if narrow else "int64"
     by_bytes = site.integer(x).storage.itemsize == 1
     entries = max(made.parts.size, ENTRIES)
@@ -174,7 +176,9 @@ def _reach(made: Exponentials) -> int:
 
     A code is about parts * 2**bits / sum, and the sum is `least` or more.
     """
-    alive = [d for d, part in enumerate(made.parts.tolist()) if part << (made.bits + 2) > made.least]
+    alive = [
+        d for d, part in enumerate(made.parts.tolist()) if part << (made.bits + 2) > made.least
+    ]
     return max(alive, default=0) + 1
 
 
@@ -188,7 +192,11 @@ def _by_floats(tier: Tier, site: Site) -> Native | None:
         finish, steps = Finish.FLOAT_PRODUCT, 1 / factor
     else:
         table, factor = lifted_exponentials(site)
-        exponentials, finish, steps = np.ascontiguousarray(table[::-1]), Finish.FLOAT_QUOTIENT, factor
+        exponentials, finish, steps = (
+            np.ascontiguousarray(table[::-1]),
+            Finish.FLOAT_QUOTIENT,
+            factor,
+        )
     factors = np.array([factor], np.float32)
     parts = _by_distance(exponentials, ENTRIES, "float32")
     alive = np.flatnonzero(parts.astype(np.float64) * steps * 4 > float(parts[0]))

@@ -113,7 +113,7 @@ def softmax_kernel(kind: str, part: str, out_kind: str, lanes: int, wide: int) -
         table = array(pointer(table_at, out_kind), (_ENTRIES,))
         for i in range(_ENTRIES):
             table[i] = zero
-        for row in range(rows.count):
+        for row in range(rows.number):
             x_at, out_at = row_places(rows, row)
             x = array(pointer(x_at, kind), (rows.width,))
             out = array(pointer(out_at, out_kind), (rows.width,))
@@ -181,7 +181,7 @@ def float_softmax_kernel(kind: str, out_kind: str, lanes: int, wide: int) -> Any
         table = array(pointer(table_at, out_kind), (_ENTRIES,))
         for i in range(_ENTRIES):
             table[i] = zero
-        for row in range(rows.count):
+        for row in range(rows.number):
             x_at, out_at = row_places(rows, row)
             x = array(pointer(x_at, kind), (rows.width,))
             out = array(pointer(out_at, out_kind), (rows.width,))
@@ -196,8 +196,6 @@ def float_softmax_kernel(kind: str, out_kind: str, lanes: int, wide: int) -> Any
                 for i in range(rows.width):
                     gathered[i] = parts[np.uint64(largest - widen(x[i]))]
                     whole += gathered[i]
-                _float_codes(
-                    finish, gathered, rows.width, whole, factor, zero, qmin, qmax, out
-                )
+                _float_codes(finish, gathered, rows.width, whole, factor, zero, qmin, qmax, out)
 
     return native(float_softmax)
