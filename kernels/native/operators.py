@@ -7,7 +7,9 @@ from hwsim.kernels.scaling import Site
 from hwsim.ops import Op
 
 from .call import Native
+from .depthwise import depthwise_conv_2d
 from .elementwise import add, leaky_relu, mul, rescale
+from .matmul import matmul
 from .matrix import Constants, conv_2d, fully_connected
 from .move import reshape
 from .pool import mean, pool
@@ -16,6 +18,8 @@ from .target import Tier, tier
 NATIVE: Mapping[Op, Callable[[Tier, Site, Constants, int], Native | None]] = MappingProxyType(
     {
         Op.CONV_2D: conv_2d,
+        Op.DEPTHWISE_CONV_2D: depthwise_conv_2d,
+        Op.MATMUL: matmul,
         Op.FULLY_CONNECTED: fully_connected,
         Op.AVERAGE_POOL_2D: pool,
         Op.MAX_POOL_2D: pool,
