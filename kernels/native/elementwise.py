@@ -73,10 +73,15 @@ def _simple(
 AS_IS = _simple(Extra.AS_IS)
 
 
-def _scaled(scaling: Scaling) -> Step | None:
-    """Return the step of a scaling, or None if machine code has no form for it."""
+def _scaled(scaling: Scaling, reach: int = _INT32[1]) -> Step | None:
+    """Return the step of a scaling, or None if machine code has no form for it.
+
+    Args:
+        scaling: Factors.
+        reach: Largest magnitude of what they scale.
+    """
     count = scaling.real.size
-    factors = pack_factors(scaling, count, _ANY_BITS)
+    factors = pack_factors(scaling, count, _ANY_BITS, reach.bit_length() + 1)
     if factors is None:
         return None
     return Step(int(factors.rule), factors, count if count > 1 else 0)
@@ -89,6 +94,12 @@ class Operand:
     value: Value
     zero: int
     shift: int = 0
+
+    @property
+    def reach(self) -> int:
+        """The largest magnitude."""
+        low, high = centered_range(self.value)
+        return max(-low, high) << self.shift
 
 
 def _centered_fits(operand: Operand) -> bool:
@@ -124,6 +135,7 @@ def _native(
         (kinds[0], kinds[-1], storage_of(out)),
         (known[0].number, known[1].number, known[2].number),
         (known[0].channels > 0, known[1].channels > 0, known[2].channels > 0),
+        (known[0].factors.near, known[1].factors.near, known[2].factors.near),
     )
     kernel = elementwise_kernel(form)
     constants = [_constant(operand.value, out.shape) for operand in operands]
@@ -226,8 +238,10 @@ def add(tier: Tier, site: Site, constants: Constants, bits: int) -> Native | Non
         if not _sum_fits(value, scaling, shift):
             return None
         operands.append(Operand(value, zero, shift))
-        steps.append(_scaled(scaling))
-    return _native(tier, site, _SUMS[site.op], operands, [*steps, _scaled(last)])
+        steps.append(_scaled(scaling, operands[-1].reach))
+    # Shifted codes are at most halved, and then added.
+    reach = max(operand.reach for operand in operands) if shift else _INT32[1]
+    return _native(tier, site, _SUMS[site.op], operands, [*steps, _scaled(last, reach)])
 
 
 _SUMS = {Op.ADD: Shape.SUM, Op.SUB: Shape.DIFFERENCE}
@@ -235,8 +249,7 @@ _SUMS = {Op.ADD: Shape.SUM, Op.SUB: Shape.DIFFERENCE}
 
 def _sum_fits(value: Value, scaling: Scaling, shift: int) -> bool:
     """Return whether this operand, scaled, and another one add up within int32."""
-    low, high = centered_range(value)
-    largest = max(-low, high) << shift
+    largest = Operand(value, 0, shift).reach
     ratio = 1.0 if Requant(scaling.rule) is Requant.NONE else float(np.abs(scaling.real).max())
     # Shifted codes are at most halved: they reach 2**30 on the negative side alone.
     return largest * ratio <= float(1 << (30 if shift else 29))
@@ -248,9 +261,8 @@ def _add_once(tier: Tier, site: Site, constants: Constants) -> Native | None:
     for slot, name in ((0, "multiplier_a"), (1, "multiplier_b")):
         value, multiplier = site.operand(slot), constants[name]
         assert isinstance(multiplier, int)
-        low, high = centered_range(value)
-        reach += max(-low, high) * abs(multiplier)
         operands.append(Operand(value, int(site.zero_of(value))))
+        reach += operands[-1].reach * abs(multiplier)
         steps.append(_simple(Extra.TIMES, multiplier))
     shift = constants["right_shift"]
     assert isinstance(shift, int)
@@ -289,12 +301,11 @@ def mul(tier: Tier, site: Site, constants: Constants, bits: int) -> Native | Non
     reach = 1
     for slot in (0, 1):
         value = site.operand(slot)
-        low, high = centered_range(value)
-        reach *= max(-low, high)
         operands.append(Operand(value, int(site.zero_of(value))))
+        reach *= operands[-1].reach
     if reach > _INT32[1]:
         return None
-    return _native(tier, site, Shape.PRODUCT, operands, [AS_IS, AS_IS, _scaled(scaling)])
+    return _native(tier, site, Shape.PRODUCT, operands, [AS_IS, AS_IS, _scaled(scaling, reach)])
 
 
 def rescale(tier: Tier, site: Site, constants: Constants, bits: int) -> Native | None:
@@ -303,7 +314,9 @@ def rescale(tier: Tier, site: Site, constants: Constants, bits: int) -> Native |
     if not isinstance(scaling, Scaling):
         return None
     operand = Operand(x, int(site.common_zero(x)))
-    return _native(tier, site, Shape.ONE, [operand], [_scaled(scaling), AS_IS, AS_IS])
+    return _native(
+        tier, site, Shape.ONE, [operand], [_scaled(scaling, operand.reach), AS_IS, AS_IS]
+    )
 
 
 def leaky_relu(tier: Tier, site: Site, constants: Constants, bits: int) -> Native | None:
@@ -313,4 +326,5 @@ def leaky_relu(tier: Tier, site: Site, constants: Constants, bits: int) -> Nativ
         return None
     x = site.operand(0)
     operand = Operand(x, int(site.zero_of(x)))
-    return _native(tier, site, Shape.LEAKY, [operand], [_scaled(above), _scaled(below), AS_IS])
+    steps = [_scaled(above, operand.reach), _scaled(below, operand.reach), AS_IS]
+    return _native(tier, site, Shape.LEAKY, [operand], steps)

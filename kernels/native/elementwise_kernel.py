@@ -68,30 +68,31 @@ class Form:
             the result.
         steps: A `Requant` or `Extra` each for the first operand, the second, and the result.
         by_lane: For each of these, whether it has a factor for every element of a line.
+        near: For each of these, see `emit.Factors`.
     """
 
     tier: Tier
     shape: Shape
     kinds: tuple[str, str, str]
     steps: tuple[int, int, int]
-    by_lane: tuple[bool, bool, bool] = (False, False, False)
+    by_lane: tuple[bool, bool, bool]
+    near: tuple[bool, bool, bool]
 
     @property
     def text(self) -> str:
         """All of it as one constant of machine code."""
-        numbers = (int(self.shape), *self.steps, *map(int, self.by_lane))
+        numbers = (int(self.shape), *self.steps, *map(int, (*self.by_lane, *self.near)))
         return " ".join((self.tier.name, *self.kinds, *map(str, numbers)))
 
     @classmethod
     def of(cls, text: str) -> "Form":
         """Return the form that has a text."""
-        words = text.split()
-        a, b, c, shape, *rest = words[1:]
-        numbers = [int(word) for word in rest]
-        tier = next(tier for tier in TIERS if tier.name == words[0])
-        first, second, third, *lanes = numbers
-        by_lane = (bool(lanes[0]), bool(lanes[1]), bool(lanes[2]))
-        return cls(tier, Shape(int(shape)), (a, b, c), (first, second, third), by_lane)
+        name, a, b, out, *rest = text.split()
+        tier = next(tier for tier in TIERS if tier.name == name)
+        shape, *numbers = map(int, rest)
+        threes = [(numbers[i], numbers[i + 1], numbers[i + 2]) for i in (0, 3, 6)]
+        by_lane, near = ((bool(x), bool(y), bool(z)) for x, y, z in threes[1:])
+        return cls(tier, Shape(shape), (a, b, out), threes[0], by_lane, near)
 
 
 class Field(IntEnum):
@@ -158,15 +159,15 @@ class _Step:
 
     def __init__(self, b: Any, form: Form, base: Any, number: int) -> None:
         self._b, self._number = b, form.steps[number]
-        self._lanes, self._by_lane = form.tier.lanes, form.by_lane[number]
+        self._lanes, self._near = form.tier.lanes, form.near[number]
         first = Field.STEPS + STEP_WORDS * number
         self._places = [pointer_of(b, base, first + i) for i in range(4)]
         self._limits = emit.Range(*(int32_of(b, base, first + 4 + i) for i in range(3)))
-        self._factors = None if self._by_lane else self._read(I64(0), 1)
+        self._factors = None if form.by_lane[number] else self._read(I64(0), 1)
 
     def _read(self, index: Any, lanes: int) -> emit.Factors:
         rule = Requant(self._number) if self._number < Extra.AS_IS else Requant.DOUBLE_ROUNDING
-        return emit.load_factors(self._b, rule, self._places, index, lanes)
+        return emit.load_factors(self._b, rule, self._places, index, lanes, self._near)
 
     def _repeated(self, value: Any) -> Any:
         """Return a vector of one lane as one of all."""
@@ -184,7 +185,11 @@ class _Step:
         else:
             held = self._factors
             factors = emit.Factors(
-                *map(self._repeated, (held.multiplier, held.left, held.right, held.real))
+                self._repeated(held.multiplier),
+                self._repeated(held.left),
+                self._repeated(held.right),
+                self._repeated(held.real),
+                held.near,
             )
         if self._number == Extra.TIMES:
             return b.mul(acc, factors.multiplier)
