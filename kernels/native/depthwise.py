@@ -64,7 +64,7 @@ def depthwise_conv_2d(tier: Tier, site: Site, constants: Constants, bits: int) -
              for i in range(taps_h) for j in range(taps_w)]  # fmt: skip
 
     def work(layouts: Mapping[str, Layout]) -> Work:
-        place, source, calls, scratch = bordered(x.name, layouts[x.name], need, zero)
+        place, source, calls, scratch = bordered(x, layouts[x.name], need, codes.size)
         target = layouts[out.name]
         starts = np.array([i * source.line_pitch + j * source.pixel for i, j in steps], np.int64)
         grid = windows(attrs, source, target, pixels)

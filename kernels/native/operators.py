@@ -13,6 +13,7 @@ from .matmul import matmul
 from .matrix import Constants, conv_2d, fully_connected
 from .move import reshape
 from .pool import mean, pool
+from .softmax import softmax
 from .target import Tier, tier
 
 NATIVE: Mapping[Op, Callable[[Tier, Site, Constants, int], Native | None]] = MappingProxyType(
@@ -34,6 +35,7 @@ NATIVE: Mapping[Op, Callable[[Tier, Site, Constants, int], Native | None]] = Map
         Op.RELU_N1_TO_1: rescale,
         Op.CLIP: rescale,
         Op.LEAKY_RELU: leaky_relu,
+        Op.SOFTMAX: softmax,
     }
 )
 """A lowering takes the tier, the node, the constants of its step, and the bits that its accumulator

@@ -101,6 +101,18 @@ def read_as(dtype: IntType, weights: NDArray[np.integer], tier: Tier) -> Codes |
     return Codes(size, dtype.signed == (size == 1), tier.quads and narrow)
 
 
+def read_wide(dtype: IntType, weights: NDArray[np.integer], tier: Tier) -> Codes | None:
+    """Return how a matrix kernel reads activations: where they meet in pairs, as 16 bits.
+
+    Whoever calls it copies narrower codes to 16 bits first: a code is read once per panel and tap,
+    and no instruction repeats two bytes over a vector as two words.
+    """
+    codes = read_as(dtype, weights, tier)
+    if codes is None or codes.quads or codes.size == 2:
+        return codes
+    return Codes(2, False, False)
+
+
 def turned_zero(zero: int, codes: Codes) -> int:
     """Return the zero point of activations as the kernel reads them."""
     if not codes.flip:
