@@ -52,7 +52,8 @@ def pack_factors(
     rule = Requant(scaling.rule)
     zero = scaling.zero_point
     low, high = scaling.qmin - zero, scaling.qmax - zero
-    limit = (_INT32[0], _INT32[1]) if rule is Requant.NONE else (-_EXACT_FLOAT, _EXACT_FLOAT)
+    in_float32 = rule in (Requant.FLOAT32_HALF_EVEN, Requant.FLOAT32_SHIFTED)
+    limit = (-_EXACT_FLOAT, _EXACT_FLOAT) if in_float32 else _INT32
     if not (limit[0] <= low <= high <= limit[1]) or (out_bits > 16 and rule is not Requant.NONE):
         return None
     shift, multiplier = scaling.right_shift, scaling.multiplier
