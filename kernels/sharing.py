@@ -7,7 +7,7 @@ them is computed. Everything here is decided before an input is seen, memory inc
 
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from hwsim.graph import Graph, Value
@@ -16,39 +16,35 @@ from .pieces import Contents, Piece, pieces_of
 
 
 @dataclass(frozen=True, slots=True)
-class Task:
-    """A piece to run.
-
-    Args:
-        piece: Its number among `Shared.pieces`.
-        reads: Numbers of its operands.
-        makes: Numbers of its results.
-        frees: Numbers of values that nobody reads after it.
-    """
-
-    piece: int
-    reads: tuple[int, ...]
-    makes: tuple[int, ...]
-    frees: tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True)
 class Pass:
-    """What one configuration still has to compute.
+    """What one configuration still has to compute, given the values that wait for it.
 
     Args:
         name: The configuration's.
-        tasks: In execution order.
-        outputs: Value numbers by the name of the graph's output.
-        constants: Outputs that are constants of the graph.
+        converts: Inputs that become codes: (value number, a graph of the input alone).
+        graph: Everything else that has to run, from values that wait to values that are wanted;
+            None where all is there.
+        pieces: Numbers of its pieces among `Shared.pieces`, in the order of its nodes.
+        reads: Value numbers by the name of the graph's input.
+        makes: Value numbers by the name of the graph's output.
+        outputs: Value numbers by the name of the configuration's output.
+        constants: Outputs that are constants of the configuration.
         frees: Numbers of values that no later pass reads.
+        held_bytes: Size of the values that are there before or after it.
+        working_bytes: Largest size of all values at one time if nodes run one by one.
     """
 
     name: str
-    tasks: tuple[Task, ...]
+    converts: tuple[tuple[int, Graph], ...]
+    graph: Graph | None
+    pieces: tuple[int, ...]
+    reads: Mapping[str, int]
+    makes: Mapping[str, int]
     outputs: Mapping[str, int]
     constants: Mapping[str, Value]
     frees: tuple[int, ...]
+    held_bytes: int
+    working_bytes: int
 
 
 @dataclass(frozen=True)
@@ -57,36 +53,35 @@ class Schedule:
 
     Args:
         passes: In an order in which neighbors share most.
-        total: Pieces of all configurations, had each been run by itself.
+        total: Pieces of all configurations, had each been run by itself, inputs among them.
+        computed: Pieces that are run.
         kept_bytes: Largest size of the values that wait for a later pass.
-        working_bytes: Largest size of all values at one time, the kept ones among them.
         dropped: Values that a later pass computes again, because the limit had no room for them.
     """
 
     passes: tuple[Pass, ...]
     total: int
+    computed: int
     kept_bytes: int
-    working_bytes: int
     dropped: int
-
-    @property
-    def computed(self) -> int:
-        """Pieces that are run."""
-        return sum(len(part.tasks) for part in self.passes)
 
 
 @dataclass(frozen=True, slots=True)
 class _Made:
-    """A piece on given operands."""
+    """A piece on given operands; without a part, an input."""
 
     piece: int
     reads: tuple[int, ...]
     makes: tuple[int, ...]
+    graph: Graph = field(compare=False, repr=False)
+    part: Piece | None = field(compare=False, repr=False)
+    lowering: int = field(compare=False)
 
 
 @dataclass(frozen=True, slots=True)
 class _Configuration:
     name: str
+    graph: Graph
     made: tuple[_Made, ...]
     outputs: Mapping[str, int]
     constants: Mapping[str, Value]
@@ -97,7 +92,7 @@ class Shared:
     """Configurations whose values are numbered by content.
 
     Args:
-        pieces: Every different piece, by number; one without nodes converts an input.
+        pieces: Every piece that is lowered differently or has other names, by number.
         users: The first configuration with each piece.
     """
 
@@ -117,7 +112,8 @@ class Shared:
         for name, graph in configurations:
             found.append(_numbered(name, graph, contents, pieces, sizes))
             for made in found[-1].made:
-                users.setdefault(made.piece, name)
+                if made.part is not None:
+                    users.setdefault(made.lowering, name)
         return cls(MappingProxyType(pieces), users, _by_shared_beginnings(found), sizes)
 
     def within(self, limit: int) -> Schedule:
@@ -138,18 +134,17 @@ def _numbered(
         piece = contents.number("input", value.name, contents.form(value))
         numbers[value.name] = contents.number("value", piece, (), 0)
         single = Graph(graph.name, {value.name: value}, (), (value.name,), (value.name,))
-        pieces.setdefault(piece, single)
-        made.append(_Made(piece, (), (numbers[value.name],)))
+        made.append(_Made(piece, (), (numbers[value.name],), single, None, piece))
     for part in pieces_of(graph):
         made.append(_instance(part, contents, numbers))
-        if made[-1].piece not in pieces:
-            pieces[made[-1].piece] = part.alone()
+        if made[-1].lowering not in pieces:
+            pieces[made[-1].lowering] = part.alone()
     for value_name, number in numbers.items():
         value = graph.values[value_name]
         sizes[number] = value.elements * value.dtype.storage.itemsize
     outputs = {n: numbers[n] for n in graph.output_names if n in numbers}
     constants = {n: graph.values[n] for n in graph.output_names if n not in numbers}
-    return _Configuration(name, tuple(made), outputs, constants)
+    return _Configuration(name, graph, tuple(made), outputs, constants)
 
 
 def _instance(part: Piece, contents: Contents, numbers: dict[str, int]) -> _Made:
@@ -157,7 +152,9 @@ def _instance(part: Piece, contents: Contents, numbers: dict[str, int]) -> _Made
     reads = tuple(numbers[name] for name in part.inputs)
     for slot, name in enumerate(part.outputs):
         numbers[name] = contents.number("value", piece, reads, slot)
-    return _Made(piece, reads, tuple(numbers[name] for name in part.outputs))
+    makes = tuple(numbers[name] for name in part.outputs)
+    names = tuple((node.inputs, node.outputs) for node in part.nodes)
+    return _Made(piece, reads, makes, part.graph, part, contents.number("named", piece, names))
 
 
 def _by_shared_beginnings(found: Sequence[_Configuration]) -> list[_Configuration]:
@@ -206,36 +203,72 @@ def _walked(
     """Return the passes of configurations in the given order."""
     kept: set[int] = set()
     passes = []
-    most_kept = most_working = dropped = 0
+    computed = most_kept = dropped = 0
     for index, configuration in enumerate(ordered):
         needed = _needed(configuration, kept)
         present = kept.union(*(made.makes for made in needed))
         wanted = {number: after for number in present if (after := _next(uses, number, index))}
         chosen = _within(wanted, sizes, limit)
         dropped += len(wanted) - len(chosen)
-        tasks, working = _tasks(needed, kept, chosen | set(configuration.outputs.values()), sizes)
-        most_working = max(most_working, working)
+        computed += len(needed)
         most_kept = max(most_kept, sum(sizes[number] for number in chosen))
-        left = kept.union(*(task.makes for task in tasks)).difference(
-            chosen, *(task.frees for task in tasks)
-        )
-        passes.append(
-            Pass(
-                configuration.name,
-                tuple(tasks),
-                MappingProxyType(dict(configuration.outputs)),
-                MappingProxyType(dict(configuration.constants)),
-                tuple(sorted(left)),
-            )
-        )
+        passes.append(_pass(configuration, needed, kept, chosen, sizes))
         kept = chosen
-    return Schedule(
-        tuple(passes),
-        sum(len(configuration.made) for configuration in ordered),
-        most_kept,
-        most_working,
-        dropped,
+    total = sum(len(configuration.made) for configuration in ordered)
+    return Schedule(tuple(passes), total, computed, most_kept, dropped)
+
+
+def _pass(
+    configuration: _Configuration,
+    needed: Sequence[_Made],
+    kept: set[int],
+    chosen: set[int],
+    sizes: Mapping[int, int],
+) -> Pass:
+    """Return the pass that runs `needed` on kept values, and leaves the chosen ones."""
+    staying = chosen | set(configuration.outputs.values())
+    converts = tuple((made.makes[0], made.graph) for made in needed if made.part is None)
+    given = kept.union(number for number, _ in converts)
+    runs = [(made, made.part) for made in needed if made.part is not None]
+    reads: dict[str, int] = {}
+    makes: dict[str, int] = {}
+    for made, part in runs:
+        operands = zip(part.inputs, made.reads, strict=True)
+        reads |= {name: number for name, number in operands if number in given}
+        results = zip(part.outputs, made.makes, strict=True)
+        makes |= {
+            name: number
+            for name, number in results
+            if number in staying and number not in makes.values()
+        }
+    held = given.union(makes.values())
+    return Pass(
+        configuration.name,
+        converts,
+        _sub_graph(configuration.graph, [part for _, part in runs], tuple(reads), tuple(makes)),
+        tuple(made.lowering for made, _ in runs),
+        MappingProxyType(reads),
+        MappingProxyType(makes),
+        MappingProxyType(dict(configuration.outputs)),
+        MappingProxyType(dict(configuration.constants)),
+        tuple(sorted(held - chosen)),
+        sum(sizes[number] for number in held),
+        _working(needed, kept, staying, sizes),
     )
+
+
+def _sub_graph(
+    graph: Graph, parts: Sequence[Piece], inputs: tuple[str, ...], outputs: tuple[str, ...]
+) -> Graph | None:
+    """Return the nodes of parts as a graph."""
+    nodes = tuple(node for part in parts for node in part.nodes)
+    if not nodes:
+        return None
+    names = dict.fromkeys(inputs)
+    for node in nodes:
+        names |= dict.fromkeys(name for name in (*node.inputs, *node.outputs) if name)
+    values = {name: graph.values[name] for name in names}
+    return Graph(graph.name, values, nodes, inputs, outputs, graph.profile)
 
 
 def _needed(configuration: _Configuration, kept: set[int]) -> list[_Made]:
@@ -266,25 +299,23 @@ def _within(wanted: Mapping[int, int], sizes: Mapping[int, int], limit: int) -> 
     return chosen
 
 
-def _tasks(
+def _working(
     needed: Sequence[_Made], kept: set[int], staying: set[int], sizes: Mapping[int, int]
-) -> tuple[list[Task], int]:
-    """Return the tasks of a pass, and the largest size of all values at one time."""
+) -> int:
+    """Return the largest size of all values at one time in a pass."""
     last = {number: index for index, made in enumerate(needed) for number in made.reads}
     present = set(kept)
     size = most = sum(sizes[number] for number in present)
-    tasks = []
     for index, made in enumerate(needed):
         new = set(made.makes) - present
         present |= new
         size += sum(sizes[number] for number in new)
         most = max(most, size)
-        frees = tuple(
+        done = {
             number
-            for number in dict.fromkeys((*made.reads, *made.makes))
+            for number in (*made.reads, *made.makes)
             if last.get(number, index) == index and number not in staying and number in present
-        )
-        present -= set(frees)
-        size -= sum(sizes[number] for number in frees)
-        tasks.append(Task(made.piece, made.reads, made.makes, frees))
-    return tasks, most
+        }
+        present -= done
+        size -= sum(sizes[number] for number in done)
+    return most

@@ -1,10 +1,8 @@
 """Many configurations of one network over the same inputs: what they share is computed once."""
 
-import threading
-from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -15,8 +13,8 @@ from hwsim.inputs import Arrays, checked_inputs, named_inputs
 from hwsim.profile import NumericProfile
 
 from .lower_linear import Array
-from .plan import CHUNK, Plan, lower
-from .sharing import Pass, Schedule, Shared, Task
+from .plan import CHUNK, Call, Plan, lower
+from .sharing import Pass, Schedule, Shared
 
 DEFAULT_LIMIT = 1 << 30
 
@@ -30,11 +28,12 @@ class SweepWork:
         blocks: Runs of consecutive inputs that are computed together; each is swept by itself.
         pieces: Pieces of all configurations, had each been run by itself, per block.
         computed: Pieces that are run, per block.
-        lowered: Different pieces: each is lowered and its weights are packed once if they fit.
+        lowered: Different pieces: each is proved and lowered, its weights packed, once if it fits.
         limit_bytes: What the caller allows to be kept.
-        plan_bytes: Constants and packed weights that are kept.
+        plan_bytes: Constants, packed weights and arenas that are kept.
         kept_bytes: Largest size of the values that wait for a later configuration, all threads.
-        working_bytes: Largest size of all values at one time, all threads, the kept among them.
+        working_bytes: Largest size of the values of one running configuration and of those that
+            wait, all threads.
         dropped: Values computed again because the limit had no room for them, per block.
     """
 
@@ -67,43 +66,97 @@ class Swept:
     outputs: Mapping[str, Array]
 
 
-@dataclass
 class _Plans:
-    """Lowered pieces by number; the longest unused ones make way where the limit is reached."""
+    """Lowered pieces, and the plans of passes that are put together from them.
 
-    pieces: Mapping[int, Graph]
-    profile: NumericProfile
-    limit: int
-    size: int = 0
-    _plans: OrderedDict[int, tuple[Plan, int]] = field(default_factory=OrderedDict)
-    _lock: threading.Lock = field(default_factory=threading.Lock)
+    What fits the limit is kept: pieces that most passes have first, then passes whose pieces are
+    all kept. What does not fit is made again for each use.
+    """
 
-    def of(self, number: int) -> Plan:
-        """Return the plan of a piece, lowered now if it is not kept."""
-        with self._lock:
-            found = self._plans.get(number)
-            if found is not None:
-                self._plans.move_to_end(number)
-                return found[0]
-        plan = lower(self.pieces[number], self.profile)
-        size = plan_bytes(plan)
-        with self._lock:
-            if number not in self._plans and size <= self.limit:
-                self._plans[number] = plan, size
-                self.size += size
-                while self.size > self.limit:
-                    self.size -= self._plans.popitem(last=False)[1][1]
-        return plan
+    def __init__(self, shared: Shared, profile: NumericProfile, limit: int, threads: int) -> None:
+        """Prove and lower every piece; keep those that fit.
+
+        Raises:
+            GraphError: If a configuration may not run under the profile.
+        """
+        self.shared, self.profile, self.limit, self.threads = shared, profile, limit, threads
+        self.bytes = 0
+        self._pieces: dict[int, tuple[Call, ...]] = {}
+        self._passes: dict[int, Plan] = {}
+        self._counted: dict[int, Array] = {}
+        for number, piece in shared.pieces.items():
+            try:
+                plan = lower(piece, profile)
+            except HwsimError as error:
+                raise GraphError(f"configuration {shared.users[number]!r}: {error}") from error
+            size = self._added(_arrays(plan))
+            if self.bytes + size <= limit:
+                self.bytes += size
+                self._pieces[number] = plan.calls
+                self._counted |= {id(array): array for array in _arrays(plan)}
+
+    def keep(self, passes: Sequence[Pass]) -> int:
+        """Keep plans of passes as far as they fit; return the largest working size of any."""
+        most = 0
+        for index, part in enumerate(passes):
+            working = part.working_bytes
+            if part.graph is not None:
+                plan = self._built(part)
+                program = plan.program
+                arena = program.arena_bytes if program else 0
+                arrays = program.arrays if program else ()
+                working = part.held_bytes + arena if program else working
+                size = self.threads * arena + self._added(arrays)
+                if self._pieces.keys() >= set(part.pieces) and self.bytes + size <= self.limit:
+                    self.bytes += size
+                    self._passes[index] = plan
+                    self._counted |= {id(array): array for array in arrays}
+            most = max(most, working)
+        return most
+
+    def of(self, index: int, part: Pass) -> Plan:
+        """Return the plan of a pass."""
+        kept = self._passes.get(index)
+        return self._built(part) if kept is None else kept
+
+    def _added(self, arrays: Sequence[Array]) -> int:
+        """Return the size of arrays that were not counted yet."""
+        new = {id(array): array.nbytes for array in arrays if id(array) not in self._counted}
+        return sum(new.values())
+
+    def _built(self, part: Pass) -> Plan:
+        graph = part.graph
+        assert graph is not None
+        calls = [call for number in part.pieces for call in self._calls(number)]
+        last = {name: index for index, call in enumerate(calls) for name in call.inputs}
+        staying = {*graph.output_names, *(n for n, v in graph.values.items() if v.is_constant)}
+        ready = tuple(
+            replace(
+                call,
+                dead=tuple(
+                    name
+                    for name in dict.fromkeys(call.inputs)
+                    if last[name] == index and name not in staying
+                ),
+            )
+            for index, call in enumerate(calls)
+        )
+        constants = {n: value.data for n, value in graph.values.items() if value.data is not None}
+        return Plan(graph, ready, constants)
+
+    def _calls(self, number: int) -> tuple[Call, ...]:
+        kept = self._pieces.get(number)
+        return lower(self.shared.pieces[number], self.profile).calls if kept is None else kept
 
 
-def plan_bytes(plan: Plan) -> int:
-    """Return the size of the arrays that a plan holds."""
-    arrays = {id(array): array.nbytes for array in plan.constants.values()}
+def _arrays(plan: Plan) -> list[Array]:
+    """Return the arrays that a lowered piece computes with."""
+    found = list(plan.constants.values())
     for call in plan.calls:
         for constant in call.constants.values():
             parts = constant if isinstance(constant, tuple) else (constant,)
-            arrays |= {id(part): part.nbytes for part in parts if isinstance(part, np.ndarray)}
-    return sum(arrays.values())
+            found += [part for part in parts if isinstance(part, np.ndarray)]
+    return found
 
 
 @dataclass(frozen=True)
@@ -157,9 +210,8 @@ class Sweep:
         first = min(start, total - self._size)
         given = entries(self._graph, self._inputs, first, first + self._size)
         arrays: dict[int, Array] = {}
-        for part in self._schedule.passes:
-            for task in part.tasks:
-                self._run_task(task, given, arrays)
+        for index, part in enumerate(self._schedule.passes):
+            self._run_pass(index, part, given, arrays)
             made = self._outputs(part, arrays, start - first)
             for number in part.frees:
                 del arrays[number]
@@ -167,20 +219,17 @@ class Sweep:
                 progress(first + self._size - start)
             yield Swept(part.name, start, first + self._size, made)
 
-    def _run_task(self, task: Task, given: Mapping[str, Array], arrays: dict[int, Array]) -> None:
-        piece = self._plans.pieces[task.piece]
-        if not piece.nodes:
-            name = piece.input_names[0]
+    def _run_pass(
+        self, index: int, part: Pass, given: Mapping[str, Array], arrays: dict[int, Array]
+    ) -> None:
+        for number, single in part.converts:
+            (name,) = single.input_names
             rounding = self._plans.profile.input_rounding
-            made = checked_inputs(piece, {name: given[name]}, rounding)
-        else:
-            read = (arrays[number] for number in task.reads)
-            operands = dict(zip(piece.input_names, read, strict=True))
-            made = self._plans.of(task.piece).run(operands)
-        for number, name in zip(task.makes, piece.output_names, strict=True):
-            arrays[number] = made[name]
-        for number in task.frees:
-            del arrays[number]
+            arrays[number] = checked_inputs(single, {name: given[name]}, rounding)[name]
+        if part.graph is not None:
+            operands = {name: arrays[number] for name, number in part.reads.items()}
+            made = self._plans.of(index, part).run(operands)
+            arrays |= {number: made[name] for name, number in part.makes.items()}
 
     @staticmethod
     def _outputs(part: Pass, arrays: Mapping[int, Array], cut: int) -> dict[str, Array]:
@@ -214,8 +263,9 @@ def plan_sweep(
             parameters.
         threads: Blocks of inputs computed at a time; each keeps its own values.
         batch: Inputs of a block.
-        limit_bytes: What may be kept for later use: lowered pieces first, up to half of it, then
-            values, an equal part for each thread. The values of one running pass come on top.
+        limit_bytes: What may be kept for later use: half of it for lowered pieces and the arenas
+            of passes, half for values, an equal part for each thread. The values of one running
+            pass come on top.
 
     Raises:
         InputError: If an input does not fit, an option is out of range, or the configurations'
@@ -237,22 +287,22 @@ def plan_sweep(
         sized = {name: one for name, one in larger.items() if one is not None}
     if size == own or len(sized) < len(larger):
         sized, size = dict(configurations), own
-    shared = Shared.of(sized.items())
-    plans = _Plans(shared.pieces, profile, limit_bytes // 2)
-    _lower_all(shared, plans)
     blocks = -(-total // size)
     threads = min(threads, blocks)
-    chosen = shared.within((limit_bytes - plans.size) // threads)
+    shared = Shared.of(sized.items())
+    plans = _Plans(shared, profile, limit_bytes // 2, threads)
+    chosen = shared.within((limit_bytes - limit_bytes // 2) // threads)
+    working = plans.keep(chosen.passes)
     work = SweepWork(
         configurations=len(configurations),
         blocks=blocks,
         pieces=chosen.total,
         computed=chosen.computed,
-        lowered=sum(bool(piece.nodes) for piece in shared.pieces.values()),
+        lowered=len(shared.pieces),
         limit_bytes=limit_bytes,
-        plan_bytes=plans.size,
+        plan_bytes=plans.bytes,
         kept_bytes=threads * chosen.kept_bytes,
-        working_bytes=threads * chosen.working_bytes,
+        working_bytes=threads * working,
         dropped=chosen.dropped,
     )
     return Sweep(work, chosen, plans, graph, arrays, size, threads)
@@ -272,13 +322,3 @@ def _common(configurations: Mapping[str, Graph]) -> Graph:
                 f"not {found}"
             )
     return first
-
-
-def _lower_all(shared: Shared, plans: _Plans) -> None:
-    """Prove and lower every piece before an input is seen; those that fit are kept."""
-    for number, piece in shared.pieces.items():
-        if piece.nodes:
-            try:
-                plans.of(number)
-            except HwsimError as error:
-                raise GraphError(f"configuration {shared.users[number]!r}: {error}") from error
