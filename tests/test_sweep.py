@@ -12,6 +12,7 @@ import hwsim
 from hwsim import networks
 from hwsim.attributes import (
     ClipAttrs,
+    ConvAttrs,
     FullyConnectedAttrs,
     FusedAttrs,
     LeakyReluAttrs,
@@ -188,11 +189,11 @@ def test_whatever_differs_is_told_apart() -> None:
                     both = ("leaky", "flat")
                     other |= {n: replace(net.values[n], quant=quant) for n in both}
                 made[f"{name} {quant}"] = replace(net, values=other)
-    slopes = tuple(
-        replace(one, attrs=LeakyReluAttrs(0.7)) if one.op is Op.LEAKY_RELU else one
-        for one in net.nodes
-    )
-    made["slope"] = replace(net, nodes=slopes)
+    conv, leaky, *rest = net.nodes
+    unclamped = replace(conv, attrs=ConvAttrs())
+    made["unclamped"] = replace(net, nodes=(unclamped, leaky, *rest))
+    steep = replace(leaky, attrs=LeakyReluAttrs(0.7))
+    made["steep"] = replace(net, nodes=(unclamped, steep, *rest))
     x = codes(net, 40)
     expected = full(made, REF, {"x": x})
     different = {outputs["logits"].tobytes() for outputs in expected.values()}
