@@ -1,12 +1,14 @@
 """From a workload and a platform to joules, seconds, bytes and look-up tables."""
 
 from .analytic import uniform_ratio
-from .interval import EnergyInterval, energy_interval
+from .interval import Constant, Interval, Uncertainty, uncertainty
 from .model import cost
 
 __all__ = [
-    "EnergyInterval",
+    "Constant",
+    "Interval",
+    "Uncertainty",
     "cost",
-    "energy_interval",
+    "uncertainty",
     "uniform_ratio",
 ]

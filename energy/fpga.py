@@ -43,6 +43,7 @@ class Part:
         dsp: Multiplier blocks.
         bram_18k: Memory blocks.
         carry4: Carry chains of four bits.
+        ff: Flip-flops of the synthesized circuit; None where nobody counted the part's.
         finn_lut: LUTs of the whole layer as FINN estimates them at this folding, multipliers in
             LUTs; on the layer's first part, None for layers that FINN has no formula for.
     """
@@ -56,6 +57,7 @@ class Part:
     dsp: int
     bram_18k: int
     carry4: int
+    ff: int | None
     finn_lut: int | None = None
 
 
@@ -71,6 +73,7 @@ class Explained:
         used: Summed resources.
         budget: Usable resources: the part's closure limits.
         sites_high: LUT sites if every carry chain kept its slice to itself.
+        ff: Flip-flops of the parts that state them; weight streams and control have more.
         unpriced: Nodes whose circuits nobody measured.
     """
 
@@ -80,6 +83,7 @@ class Explained:
     used: Mapping[str, int]
     budget: Mapping[str, int]
     sites_high: int
+    ff: int
     unpriced: tuple[str, ...]
 
 
@@ -116,6 +120,7 @@ def rows(
             picked = [way.need[index] for way, index in zip(ways, taken, strict=True)]
             lut, dsp, bram = (sum(int(need[i]) for need in picked) for i in range(3))
             cycles = [int(way.cycles[index]) for way, index in zip(ways, taken, strict=True)]
+            ff = sum(int(way.ff[index]) for way, index in zip(ways, taken, strict=True))
             found.append(
                 UnitCost(
                     unit=unit.name,
@@ -132,6 +137,7 @@ def rows(
                     lut=lut,
                     dsp=dsp,
                     bram_18k=bram,
+                    ff=ff,
                 )
             )
     seconds = design.interval / clock
@@ -183,6 +189,7 @@ def explain(
         used={name: sum(getattr(part, name) for part in parts) for name in _RESOURCES},
         budget=dict(zip(_RESOURCES, budget_of(platform.fabric).tolist(), strict=True)),
         sites_high=sum(max(part.lut, 4 * part.carry4) for part in parts),
+        ff=sum(part.ff or 0 for part in parts),
         unpriced=tuple(
             layer.node
             for unit in units
@@ -209,10 +216,11 @@ def _parts(unit: str, layer: Layer, option: Option, way: Foldings, index: int) -
         folding = f"{labels['copies']} copies"
     finn = _finn(layer, option, labels).lut if "pe" in labels else None
     for name, need in way.parts.items():
-        lc, dsp, bram, carry4 = (int(values[index]) for values in need)
+        lc, dsp, bram, carry4 = (int(values[index]) for values in need[:4])
+        ff = None if need.ff is None else int(need.ff[index])
         if lc or dsp or bram:
             cycles = int(way.cycles[index])
-            yield Part(unit, layer.node, folding, cycles, name, lc, dsp, bram, carry4, finn)
+            yield Part(unit, layer.node, folding, cycles, name, lc, dsp, bram, carry4, ff, finn)
             finn = None
 
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         run,
         sensitivity,
         trace,
+        uncertainty,
         uniform_allocations,
         validate,
     )
@@ -60,6 +61,7 @@ __all__ = [
     "sensitivity",
     "trace",
     "trace_rtl",
+    "uncertainty",
     "uniform_allocations",
     "validate",
 ]

@@ -13,6 +13,7 @@ _SI = {
     "cycle/element": 1.0, "cycle": 1.0, "bank": 1.0, "B": 1.0, "SM": 1.0, "LUT": 1.0, "DSP": 1.0,
     "BRAM_18K": 1.0, "1": 1.0, "cycle/MAC": 1.0, "V": 1.0, "mA": 1e-3,
 }  # fmt: skip
+_COUNTS = frozenset({"element", "cycle", "bank", "B", "SM", "LUT", "DSP", "BRAM_18K"})
 
 
 class Quantity(Table):
@@ -58,6 +59,11 @@ class Quantity(Table):
     def si(self) -> float:
         """The value in SI units: J, s, Hz, B, B/s, W, V, A; counts and ratios as they are."""
         return self.value * _SI[self.unit]
+
+    @property
+    def is_count(self) -> bool:
+        """Whether its unit is one of whole things."""
+        return self.unit in _COUNTS
 
     @property
     def count(self) -> int:
