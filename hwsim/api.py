@@ -52,10 +52,10 @@ if TYPE_CHECKING:
 MAX_FILE_BYTES = 1 << 31
 
 __all__ = [
-    "accumulators", "allocate", "attribute", "calibrate", "cost", "from_torch", "identify", "load",
-    "load_platform", "operating_points", "pareto", "percentile_allocation", "quantize",
-    "random_inputs", "run", "sensitivity", "trace", "trace_rtl", "uncertainty",
-    "uniform_allocations", "validate",
+    "accumulators", "allocate", "attribute", "calibrate", "configuration_totals", "cost",
+    "from_torch", "identify", "load", "load_platform", "operating_points", "pareto",
+    "percentile_allocation", "quantize", "random_inputs", "run", "sensitivity", "trace",
+    "trace_rtl", "uncertainty", "uniform_allocations", "validate",
 ]  # fmt: skip
 
 
@@ -427,6 +427,24 @@ def cost(
     selection = selection_of([unit.name for unit in free], border, chosen, first_last)
     wanted = None if options is None else [as_option(option) for option in options]
     return price(units, platform, selection, wanted)
+
+
+def configuration_totals(
+    table: CostTable, choices: NDArray[Any]
+) -> "dict[str, NDArray[np.float64] | NDArray[np.int64]]":
+    """Return the totals of many configurations of a cost table at once, by resource.
+
+    Args:
+        table: What `cost` returned.
+        choices: Shape (configurations, units): for each unit of `table.units`, the index of its
+            option in `table.options(unit)`.
+
+    Raises:
+        InputError: If `choices` has another shape, holds no integers, or an index is out of range.
+    """
+    from hwsim.energy.configurations import configuration_totals as totals
+
+    return totals(table, choices)
 
 
 def uncertainty(
