@@ -7,7 +7,7 @@ number of copies of a measured unit.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from math import ceil, log2
 from typing import NamedTuple
 
@@ -60,7 +60,7 @@ class Foldings:
     parts: Mapping[str, Need]
     labels: Mapping[str, Ints]
 
-    @property
+    @cached_property
     def ff(self) -> Ints:
         """Summed flip-flops of the parts that state them."""
         total = np.zeros_like(self.cycles)
@@ -69,7 +69,7 @@ class Foldings:
                 total = total + part.ff
         return total
 
-    @property
+    @cached_property
     def need(self) -> Ints:
         """Summed needs: shape (foldings, 3), columns lc, dsp, bram."""
         rows = [np.stack([part.lc, part.dsp, part.bram], axis=1) for part in self.parts.values()]
@@ -119,6 +119,7 @@ class Shape(NamedTuple):
     shared: bool
     rows: int
     elements: int
+    macs: int
 
 
 def shape_of(layer: Layer, option: Option) -> Shape:
@@ -141,6 +142,7 @@ def shape_of(layer: Layer, option: Option) -> Shape:
         shared=layer.groups == 1,
         rows=max(layer.out_elements // max(width, 1), 1),
         elements=layer.out_elements,
+        macs=layer.macs,
     )
 
 

@@ -8,7 +8,7 @@ speed.
 
 from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -103,7 +103,8 @@ def rows(
         BudgetError: If the selection does not fit the part at any folding.
         PlatformError: If the platform file names a circuit that was not measured.
     """
-    build, budget = Build.of(platform), budget_of(platform.fabric)
+    build = Build.of(platform)
+    budget = tuple(budget_of(platform.fabric).tolist())
     design = _design(platform, units, selection)
     chosen = iter(design.choice)
     clock = platform.clock.si
@@ -112,9 +113,10 @@ def rows(
         picks = [next(chosen) for layer in unit.layers if has_circuit(layer)]
         for option in options[unit.name]:
             traffic = traffic_of(unit, option or FIXED)
-            ways = _ways(platform, unit, option or FIXED, build)
+            shapes = _shapes(unit, option or FIXED)
+            ways = _ways(platform, shapes, build)
             if option != selection.get(unit.name):
-                taken = [cheapest(way, design.interval, budget) for way in ways]
+                taken = [_cheapest(shape, build, design.interval, budget) for shape in shapes]
             else:
                 taken = picks
             picked = [way.need[index] for way, index in zip(ways, taken, strict=True)]
@@ -126,7 +128,7 @@ def rows(
                     unit=unit.name,
                     option=option,
                     macs=unit.macs,
-                    energy_mac_j=_toggling_j(platform, unit, option or FIXED),
+                    energy_mac_j=_toggling_j(platform, shapes),
                     energy_memory_j={},
                     energy_static_j=0.0,
                     latency_s=max(cycles, default=0) / clock,
@@ -174,7 +176,7 @@ def explain(
     before = 0
     for unit in units:
         option = selection.get(unit.name, FIXED)
-        ways = iter(_ways(platform, unit, option, build))
+        ways = iter(_ways(platform, _shapes(unit, option), build))
         for layer in unit.layers:
             if not has_circuit(layer):
                 continue
@@ -248,19 +250,23 @@ def _window(layer: Layer) -> float:
     return 1.0
 
 
-def _toggling_j(platform: FpgaPlatform, unit: Unit, option: Option) -> float:
+def _toggling_j(platform: FpgaPlatform, shapes: Sequence[Shape]) -> float:
     """Return the energy of the LUT sites that a unit's multiply-accumulates keep busy.
 
     A folding does not change it: half as many products per cycle take twice as many cycles.
     """
     joules = 0.0
-    for layer in unit.layers:
-        if layer.macs:
-            shape = shape_of(layer, option)
-            w, a = shape.weight_bits, shape.activation_bits
-            sites = xc7().mac(w, a, w + a + 10).lc
-            joules += layer.macs * sites * platform.toggle_energy.si
+    for shape in shapes:
+        if shape.macs:
+            sites = _mac_sites(shape.weight_bits, shape.activation_bits)
+            joules += shape.macs * sites * platform.toggle_energy.si
     return joules
+
+
+@cache
+def _mac_sites(w_bits: int, a_bits: int) -> float:
+    """Return the LUT sites of a multiply-accumulate with the table's narrower accumulator."""
+    return xc7().mac(w_bits, a_bits, w_bits + a_bits + 10).lc
 
 
 def _free_name(name: str, taken: Container[str]) -> str:
@@ -270,14 +276,14 @@ def _free_name(name: str, taken: Container[str]) -> str:
     return name
 
 
-def _ways(platform: FpgaPlatform, unit: Unit, option: Option, build: Build) -> list[Foldings]:
-    """Return the foldings of a unit's layers that have a circuit.
+def _ways(platform: FpgaPlatform, shapes: Sequence[Shape], build: Build) -> list[Foldings]:
+    """Return the foldings of layers that have a circuit.
 
     Raises:
         PlatformError: If the platform file names a softmax that was not measured.
     """
     try:
-        return [foldings(shape, build) for shape in _shapes(unit, option)]
+        return [foldings(shape, build) for shape in shapes]
     except InputError as error:
         raise PlatformError(f"{platform.name}: {error}") from error
 
@@ -285,6 +291,12 @@ def _ways(platform: FpgaPlatform, unit: Unit, option: Option, build: Build) -> l
 def _shapes(unit: Unit, option: Option) -> list[Shape]:
     """Return the shapes of a unit's layers that have a circuit."""
     return [shape_of(layer, option) for layer in unit.layers if has_circuit(layer)]
+
+
+@lru_cache(maxsize=1 << 14)
+def _cheapest(shape: Shape, build: Build, interval: int, budget: tuple[int, ...]) -> int:
+    """Return the cheapest folding of a layer that keeps an interval."""
+    return cheapest(foldings(shape, build), interval, np.array(budget))
 
 
 @lru_cache(maxsize=256)
@@ -310,14 +322,10 @@ def _design(
         BudgetError: If no folding fits.
     """
     budget, build = budget_of(platform.fabric), Build.of(platform)
-    layers = [
-        way
-        for unit in units
-        for way in _ways(platform, unit, selection.get(unit.name, FIXED), build)
-    ]
     shapes = tuple(
         shape for unit in units for shape in _shapes(unit, selection.get(unit.name, FIXED))
     )
+    layers = _ways(platform, shapes, build)
     design = _fastest(shapes, build, tuple(budget.tolist()))
     if design is None:
         slow = max(int(layer.cycles.max()) for layer in layers)
