@@ -31,6 +31,7 @@ from hwsim.errors import InputError
 if TYPE_CHECKING:
     from hwsim.energy import Uncertainty
     from hwsim.graph import Graph
+    from hwsim.platform import Platform
 
 
 def bits_of(text: str | None) -> Any:
@@ -71,6 +72,9 @@ def cost(
     key: Key = None,
     limit: Limit = 4,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Write a .csv.")] = None,
+    roofline: Annotated[
+        Path | None, typer.Option(help="Draw the units under the platform's rooflines: a .png.")
+    ] = None,
     explain: Annotated[
         bool, typer.Option("--explain", help="Show what the costs are made of and hang on.")
     ] = False,
@@ -90,6 +94,8 @@ def cost(
     from hwsim.reports.run_folder import write_file
     from hwsim.reports.serialize import cost_csv, cost_json
 
+    if roofline is not None and roofline.suffix != ".png":
+        raise InputError(f"--roofline must end in .png, not {roofline.suffix!r}")
     if unit is not None and not explain:
         raise InputError("--unit must be given with --explain")
     if explain and mac_model is not None:
@@ -107,6 +113,8 @@ def cost(
         table = _with_mac_model(graph, table, mac_model, bits, data, key, limit)
     if out is not None:
         write_file(out, cost_csv(table).encode())
+    if roofline is not None:
+        _draw_roofline(f"{graph.name} on {table.platform}", chosen, table, roofline)
     units = workload(graph)
     if explain:
         explain_cost(units, described, chosen, table, unit, as_json)
@@ -122,6 +130,15 @@ def cost(
     from hwsim.reports.terminal import cost_table
 
     Console().print(cost_table(table, interval_lines(found) if found else ()))
+
+
+def _draw_roofline(title: str, platform: "Platform", table: Any, path: Path) -> None:
+    """Write the rooflines of a platform with a table's units under them."""
+    from hwsim.energy.roofline import roofs
+    from hwsim.reports.plots import save
+    from hwsim.reports.roof_plot import roofline_figure
+
+    save(roofline_figure(title, roofs(platform, table)), path)
 
 
 def _ends(found: "Uncertainty") -> dict[str, tuple[float, float]]:

@@ -135,6 +135,18 @@ def test_cost_writes_the_table_it_prints(tmp_path: Path, hwsim: Call) -> None:
     assert out.read_text().startswith("unit,weight_bits,activation_bits,macs,energy_j")
 
 
+def test_cost_draws_rooflines(tmp_path: Path, hwsim: Call, sentence: Refusal) -> None:
+    out = tmp_path / "roof.png"
+    hwsim("cost", CNN, "-p", "nvidia_t4", "-b", "8", "--roofline", str(out))
+    assert out.read_bytes()[:4] == b"\x89PNG"
+    assert sentence("cost", CNN, "--roofline", "roof.svg") == (
+        "--roofline must end in .png, not '.svg'"
+    )
+    assert sentence("cost", CNN, "-p", "pynq_z2", "-b", "8", "--roofline", str(out)) == (
+        "pynq_z2: kind must be npu, mcu or gpu for a roofline, not fpga"
+    )
+
+
 def test_allocate_meets_its_budget(digits: Path, tmp_path: Path, hwsim: Call) -> None:
     out = tmp_path / "bits.json"
     text = hwsim(
