@@ -223,12 +223,14 @@ def test_energy_has_the_interval_of_power_and_rates() -> None:
     built = unit(Work.CONV, 100, 16, 144, (3, 3))
     interval = uncertainty([built], platform, W8A8).energy
     power, rate = platform.point[0].active_power, platform.precision[0].kernel[0].cycles_per_mac
-    for end, watts, cycles in (
-        (interval.low, power.low, rate.low),
-        (interval.high, power.high, rate.high),
+    started = platform.layer_overhead
+    assert started is not None
+    for end, watts, cycles, start in (
+        (interval.low, power.low, rate.low, started.low),
+        (interval.high, power.high, rate.high, started.high),
     ):
-        assert watts is not None and cycles is not None
-        assert end == pytest.approx(watts * (built.macs * cycles + 1000) / 120e6)
+        assert watts is not None and cycles is not None and start is not None
+        assert end == pytest.approx(watts * (built.macs * cycles + start) / 120e6)
     assert interval.constants[0].path == "precision[0].kernel[0].cycles_per_mac"
 
 
