@@ -9,6 +9,7 @@ speed.
 from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -114,15 +115,13 @@ def rows(
         for option in options[unit.name]:
             traffic = traffic_of(unit, option or FIXED)
             shapes = _shapes(unit, option or FIXED)
-            ways = _ways(platform, shapes, build)
             if option != selection.get(unit.name):
                 taken = [_cheapest(shape, build, design.interval, budget) for shape in shapes]
             else:
                 taken = picks
-            picked = [way.need[index] for way, index in zip(ways, taken, strict=True)]
-            lut, dsp, bram = (sum(int(need[i]) for need in picked) for i in range(3))
-            cycles = [int(way.cycles[index]) for way, index in zip(ways, taken, strict=True)]
-            ff = sum(int(way.ff[index]) for way, index in zip(ways, taken, strict=True))
+            built = [
+                _built(shape, build, index) for shape, index in zip(shapes, taken, strict=True)
+            ]
             found.append(
                 UnitCost(
                     unit=unit.name,
@@ -131,15 +130,15 @@ def rows(
                     energy_mac_j=_toggling_j(platform, shapes),
                     energy_memory_j={},
                     energy_static_j=0.0,
-                    latency_s=max(cycles, default=0) / clock,
+                    latency_s=max((one.cycles for one in built), default=0) / clock,
                     bound_by="compute",
                     weight_bytes=traffic.weight_bytes,
                     activation_bytes=traffic.activation_bytes,
                     memory_bytes={LEVEL: traffic.weight_bytes + traffic.activation_bytes},
-                    lut=lut,
-                    dsp=dsp,
-                    bram_18k=bram,
-                    ff=ff,
+                    lut=sum(one.lut for one in built),
+                    dsp=sum(one.dsp for one in built),
+                    bram_18k=sum(one.bram_18k for one in built),
+                    ff=sum(one.ff for one in built),
                 )
             )
     seconds = design.interval / clock
@@ -291,6 +290,24 @@ def _ways(platform: FpgaPlatform, shapes: Sequence[Shape], build: Build) -> list
 def _shapes(unit: Unit, option: Option) -> list[Shape]:
     """Return the shapes of a unit's layers that have a circuit."""
     return [shape_of(layer, option) for layer in unit.layers if has_circuit(layer)]
+
+
+class _Built(NamedTuple):
+    """One folding of a layer as plain numbers."""
+
+    lut: int
+    dsp: int
+    bram_18k: int
+    ff: int
+    cycles: int
+
+
+@lru_cache(maxsize=1 << 14)
+def _built(shape: Shape, build: Build, index: int) -> _Built:
+    """Return what one folding of a layer takes."""
+    way = foldings(shape, build)
+    lut, dsp, bram = (int(need) for need in way.need[index])
+    return _Built(lut, dsp, bram, int(way.ff[index]), int(way.cycles[index]))
 
 
 @lru_cache(maxsize=1 << 14)
