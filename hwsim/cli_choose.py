@@ -120,6 +120,7 @@ def cost(
         explain_cost(units, described, chosen, table, unit, as_json)
         return
     found = None
+    lines = [f"no interval is known of energies by --mac-model {mac_model}"]
     if mac_model is None:
         found = uncertainty(units, chosen, table.selection, without_range=False)
     if as_json:
@@ -129,7 +130,7 @@ def cost(
 
     from hwsim.reports.terminal import cost_table
 
-    Console().print(cost_table(table, interval_lines(found) if found else ()))
+    Console().print(cost_table(table, interval_lines(found) if found else lines))
 
 
 def _draw_roofline(title: str, platform: "Platform", table: Any, path: Path) -> None:

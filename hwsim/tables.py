@@ -216,7 +216,9 @@ class CostTable:
                 for level in levels
             },
             energy_static_j=sum_up(row.energy_static_j for row in rows),
-            latency_s=(max(times) if self.pipelined else sum_up(times)) if timed else None,
+            latency_s=(max(times, default=0.0) if self.pipelined else sum_up(times))
+            if timed
+            else None,
             macs=sum(row.macs for row in rows),
             weight_bytes=sum_up(row.weight_bytes for row in rows),
             activation_bytes=sum_up(row.activation_bytes for row in rows),
