@@ -50,19 +50,26 @@ def _fill(kind: str) -> Any:
     return native(fill)
 
 
-def copy_call(source: Place, layout: Layout, target: Place, target_layout: Layout) -> NativeCall:
-    """Return the call that copies a value's elements to memory of another layout."""
+def copy_call(
+    source: Place, layout: Layout, target: Place, target_layout: Layout, kind: str = ""
+) -> NativeCall:
+    """Return the call that copies a value's elements to memory of another layout.
+
+    Where that has wider elements, `kind` is the type of the narrow ones.
+    """
+    widens = layout.size < target_layout.size
+    size = 1 if widens else layout.size
     words = (
         source, layout.image_pitch, layout.line_pitch,
         target, target_layout.image_pitch, target_layout.line_pitch,
-        layout.images, layout.lines, layout.line_elements * layout.size,
+        layout.images, layout.lines, layout.line_elements * size,
     )  # fmt: skip
-    return NativeCall(_copy(), words)
+    return NativeCall(_copy(kind, "int16") if widens else _copy("int8", "int8"), words)
 
 
 @cache
-def _copy() -> Any:
-    """Return the kernel that copies lines of bytes."""
+def _copy(kind: str, wide: str) -> Any:
+    """Return the kernel that copies lines of elements of one kind to another."""
 
     def copy(words: int) -> None:
         at = int64s(words, 9)
@@ -70,8 +77,8 @@ def _copy() -> Any:
             for line in range(at[7]):
                 source = at[0] + image * at[1] + line * at[2]
                 target = at[3] + image * at[4] + line * at[5]
-                before = array(pointer(source, "int8"), (at[8],))
-                after = array(pointer(target, "int8"), (at[8],))
+                before = array(pointer(source, kind), (at[8],))
+                after = array(pointer(target, wide), (at[8],))
                 for index in range(at[8]):
                     after[index] = before[index]
 

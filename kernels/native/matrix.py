@@ -10,17 +10,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwsim.attributes import ConvAttrs
+from hwsim.graph import Value
 from hwsim.kernels.arith import Scaling
 from hwsim.kernels.scaling import Site, aligned
 from hwsim.quant import IntType
 
 from .call import SCRATCH, Native, NativeCall, Place, Word, Work
 from .fill import copy_call, fill_call
-from .layout import Halo, Layout
+from .layout import NO_HALO, Halo, Layout
 from .matrix_kernel import matrix_kernel
-from .packing import Factors, folded_bias, pack_factors, pack_weights, read_as, turned_zero
+from .packing import (
+    Factors,
+    folded_bias,
+    pack_factors,
+    pack_weights,
+    read_wide,
+    turned_zero,
+    whole_range,
+)
 from .target import Tier
-from .tile import Codes, Field, Shape
+from .tile import Codes, Field, Shape, Variant
 
 Constants = Mapping[str, NDArray[Any] | Scaling | int]
 _MOST_GROUPS = 16
@@ -120,14 +129,13 @@ def _signs(word: int) -> NDArray[np.uint32]:
     return made
 
 
-def best_shape(tier: Tier, rows: int, columns: int, out_size: int, near: bool = False) -> Shape:
+def best_shape(tier: Tier, rows: int, columns: int, out: IntType, factors: Factors) -> Shape:
     """Return the tile that wastes least: vectors that cover the columns, or one row at a time."""
-    if rows == 1:
-        return Shape(1, 4, out_size, near)
     shapes = _TILES[tier.name]
     waste = [-(-columns // (vectors * tier.lanes)) * vectors for _, vectors in shapes]
-    rows_of, vectors = shapes[waste.index(min(waste))]
-    return Shape(rows_of, vectors, out_size, near)
+    rows_of, vectors = (1, 4) if rows == 1 else shapes[waste.index(min(waste))]
+    size = np.dtype(out.storage).itemsize
+    return Shape(rows_of, vectors, size, factors.near, whole_range(factors, out))
 
 
 # Rows x vectors that keep their accumulators in registers, widest first.
@@ -164,13 +172,13 @@ def product(
         bits: Width that holds every accumulator.
     """
     columns = weights.shape[2]
-    codes = read_as(dtype, weights, tier)
+    codes = read_wide(dtype, weights, tier)
     factors = pack_factors(scaling, columns, out.bits, bits)
     if codes is None or factors is None or 0 in weights.shape:
         return None
-    shape = best_shape(tier, rows, columns, np.dtype(out.storage).itemsize, factors.near)
+    shape = best_shape(tier, rows, columns, out, factors)
     return Product(
-        matrix_kernel(tier, codes, shape, factors.rule),
+        matrix_kernel(Variant(tier, codes, shape, factors.rule)),
         shape,
         codes,
         weights.shape[0],
@@ -200,12 +208,14 @@ def fully_connected(tier: Tier, site: Site, constants: Constants, bits: int) -> 
         return None
 
     def work(layouts: Mapping[str, Layout]) -> Work:
+        size = made.codes.size
+        place, _, calls, scratch = bordered(x, layouts[x.name], NO_HALO, size)
         lines = np.arange(rows)
         call = made.call(
-            Place(x.name), lines * depth * made.codes.size, np.zeros(1, np.int64),
+            place, lines * depth * size, np.zeros(1, np.int64),
             Place(out.name), lines * channels * made.shape.out_size,
         )  # fmt: skip
-        return Work((call,))
+        return Work((*calls, call), scratch)
 
     return Native(work, flat=(x.name, out.name))
 
@@ -252,9 +262,8 @@ def convolution(
              for i in range(taps_h) for j in range(1 if joined else taps_w)]  # fmt: skip
 
     def work(layouts: Mapping[str, Layout]) -> Work:
-        place, source, calls, scratch = bordered(
-            x.name, layouts[x.name], need, int(site.zero_of(x))
-        )
+        size = made[0].codes.size
+        place, source, calls, scratch = bordered(x, layouts[x.name], need, size)
         target = layouts[out.name]
         starts = np.array([i * source.line_pitch + j * source.pixel for i, j in steps], np.int64)
         grid = windows(attrs, source, target, pixels)
@@ -377,16 +386,27 @@ def needed_halo(
 
 
 def bordered(
-    name: str, layout: Layout, need: Halo, zero: int
+    value: Value, layout: Layout, need: Halo, size: int, base: int = 0
 ) -> tuple[Place, Layout, list[NativeCall], int]:
-    """Return where a value lies with the border it needs: its own place, or a copy in scratch.
+    """Return where a value lies as a product needs it: its own place, or a copy in scratch.
+
+    Args:
+        value: What is read.
+        layout: Its own.
+        need: Border of zero points.
+        size: Bytes of an element.
+        base: Where in scratch a copy starts.
 
     Returns:
-        Place, layout, the calls that make the copy, bytes of scratch.
+        Place, layout, the calls that make the copy, bytes of scratch up to its end.
     """
-    if layout.halo.holds(need):
-        return Place(name), layout, [], 0
-    wide = Layout(layout.shape, layout.size, need)
-    place = Place(SCRATCH, wide.first)
-    calls = [fill_call(place, wide, zero), copy_call(Place(name), layout, place, wide)]
-    return place, wide, calls, wide.bytes
+    if layout.halo.holds(need) and layout.size == size:
+        return Place(value.name), layout, [], base
+    copy = Layout(layout.shape, size, need)
+    place = Place(SCRATCH, base + copy.first)
+    zero = int(value.quant.zero_point[0]) if value.quant else 0
+    kind = np.dtype(value.dtype.storage).name
+    calls = [copy_call(Place(value.name), layout, place, copy, kind)]
+    if not copy.is_flat:
+        calls.insert(0, fill_call(place, copy, zero))
+    return place, copy, calls, base + copy.bytes
