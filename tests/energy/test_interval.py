@@ -127,3 +127,27 @@ def test_the_door_explains_a_graph() -> None:
     found = hwsim.uncertainty(graph, "nvidia_t4", "W4A8")
     assert found.energy.value == hwsim.cost(graph, "nvidia_t4", "W4A8", options=[]).total.energy_j
     assert found.energy.low < found.energy.value < found.energy.high
+
+
+def test_a_bandwidth_matters_in_the_corner_where_the_clock_is_fast() -> None:
+    platform = load_platform("ethos_u55_128")
+    assert platform.kind == "npu"
+    flash = platform.memory[1]
+    assert flash.bandwidth is not None
+    clock = platform.clock.model_copy(update={"low": 250.0, "high": 50_000.0})
+    rate = flash.bandwidth.model_copy(update={"low": 0.5, "high": 50.0})
+    memory = [platform.memory[0], flash.model_copy(update={"bandwidth": rate})]
+    changed = platform.model_copy(update={"clock": clock, "memory": memory})
+    net = [NET[1]]
+    latency = uncertainty(net, changed, W8A8).latency
+    assert latency is not None
+
+    def at(clock_mhz: float, gb_per_s: float) -> float | None:
+        ends = {"clock": clock_mhz, "memory[1].bandwidth": gb_per_s}
+        return cost(net, _changed(changed, ends), W8A8, []).total.latency_s
+
+    # Alone, at the file's clock, a faster flash changes nothing: the array is busy longer.
+    assert at(500, 0.5) == at(500, 50) == latency.value
+    fastest, slower = at(50_000, 50), at(50_000, 0.5)
+    assert fastest is not None and slower is not None and fastest < slower
+    assert (latency.low, latency.high) == (fastest, at(250, 0.5))
