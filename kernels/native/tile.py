@@ -12,10 +12,8 @@ from enum import IntEnum
 from typing import Any
 
 from llvmlite import ir
-from numba import types
-from numba.core.errors import TypingError
-from numba.extending import intrinsic
 
+from hwsim.kernels.jit import intrinsic
 from hwsim.profile import Requant
 
 from . import emit
@@ -340,7 +338,8 @@ def _store(b: Any, tier: Tier, made: Sequence[Any], targets: Sequence[Any], coun
 _BY_NAME = {tier.name: tier for tier in TIERS}
 
 
-def _tile(
+@intrinsic
+def tile(
     typing_context: Any, tier: Any, size: Any, flip: Any, quads: Any, rows: Any, vectors: Any,
     out_size: Any, rule: Any, depthwise: Any, fields: Any, x: Any, weights: Any, bias: Any,
     out: Any, row: Any, column: Any,
@@ -362,6 +361,3 @@ def _tile(
         return context.get_dummy_value()
 
     return types.void(*constants, *[types.int64] * 7), codegen
-
-
-tile: Any = intrinsic(prefer_literal=True)(_tile)
