@@ -10,7 +10,7 @@ from hwsim.kernels.scaling import Site, aligned
 
 from .call import Native, Place, Work
 from .layout import Layout
-from .matrix import Constants, Product, bordered, needed_halo, windows
+from .matrix import Constants, Product, bordered, convolution, needed_halo, windows
 from .matrix_kernel import depthwise_kernel
 from .packing import folded_bias, pack_factors, read_as, turned_zero
 from .target import Tier
@@ -20,14 +20,20 @@ _PIXELS = 4
 
 
 def depthwise_conv_2d(tier: Tier, site: Site, constants: Constants, bits: int) -> Native | None:
-    """Return DEPTHWISE_CONV_2D as machine code; each channel must have one filter."""
+    """Return DEPTHWISE_CONV_2D as machine code.
+
+    Channels with several filters each are a convolution in groups.
+    """
     attrs, x, out = site.node.attrs, site.operand(0), site.result()
     assert isinstance(attrs, ConvAttrs)
     weights, bias, scaling = (constants[name] for name in ("weights", "bias", "requantize"))
     assert isinstance(weights, np.ndarray) and isinstance(bias, np.ndarray)
     assert isinstance(scaling, Scaling)
     taps_h, taps_w, channels = weights.shape
-    if bits > 32 or channels != x.shape[3] or 0 in (*x.shape, *out.shape, taps_h, taps_w):
+    if channels != x.shape[3]:
+        by_group = weights.reshape(taps_h, taps_w, x.shape[3], -1).transpose(2, 3, 0, 1)
+        return convolution(tier, site, by_group[..., None], constants, bits)
+    if bits > 32 or 0 in (*x.shape, *out.shape, taps_h, taps_w):
         return None
     dtype, zero = site.integer(x), int(site.zero_of(x))
     codes = read_as(dtype, weights, tier)

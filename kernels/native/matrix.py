@@ -200,14 +200,22 @@ def fully_connected(tier: Tier, site: Site, constants: Constants, bits: int) -> 
 
 def conv_2d(tier: Tier, site: Site, constants: Constants, bits: int) -> Native | None:
     """Return CONV_2D as machine code."""
+    weights = constants["weights"]
+    assert isinstance(weights, np.ndarray)
+    return convolution(tier, site, weights, constants, bits)
+
+
+def convolution(
+    tier: Tier, site: Site, weights: NDArray[np.integer], constants: Constants, bits: int
+) -> Native | None:
+    """Return a convolution by weights (groups, outputs of a group, kh, kw, inputs of a group)."""
     attrs, x, out = site.node.attrs, site.operand(0), site.result()
     assert isinstance(attrs, ConvAttrs)
-    weights, bias, scaling = (constants[name] for name in ("weights", "bias", "requantize"))
-    assert isinstance(weights, np.ndarray) and isinstance(bias, np.ndarray)
-    assert isinstance(scaling, Scaling)
-    if bits > 32 or attrs.groups > _MOST_GROUPS or 0 in (*x.shape, *out.shape):
-        return None
+    bias, scaling = constants["bias"], constants["requantize"]
+    assert isinstance(bias, np.ndarray) and isinstance(scaling, Scaling)
     groups, per_group, taps_h, taps_w, depth = weights.shape
+    if bits > 32 or groups > _MOST_GROUPS or 0 in (*x.shape, *out.shape, taps_h, taps_w):
+        return None
     joined = groups == 1 and attrs.dilation[1] == 1
     segments = (taps_h, taps_w * depth) if joined else (taps_h * taps_w, depth)
     made = []

@@ -8,6 +8,7 @@ from hwsim.ops import Op
 
 from .call import Native
 from .depthwise import depthwise_conv_2d
+from .matmul import matmul
 from .matrix import Constants, conv_2d, fully_connected
 from .target import Tier, tier
 
@@ -15,6 +16,7 @@ NATIVE: Mapping[Op, Callable[[Tier, Site, Constants, int], Native | None]] = Map
     {
         Op.CONV_2D: conv_2d,
         Op.DEPTHWISE_CONV_2D: depthwise_conv_2d,
+        Op.MATMUL: matmul,
         Op.FULLY_CONNECTED: fully_connected,
     }
 )
