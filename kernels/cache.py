@@ -75,7 +75,7 @@ def _numba_version() -> bytes:
             return Path(folder, "_version.py").read_bytes()
     import numba
 
-    return numba.__version__.encode()
+    return str(numba.__version__).encode()
 
 
 def parent() -> Path | None:

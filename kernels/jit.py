@@ -56,13 +56,18 @@ def jit(function: F) -> F:
         import numba
 
         settings, kept = cast(Any, numba.config), store()
-        on_disk = kept.writable
-        before = settings.CACHE_DIR
-        settings.CACHE_DIR = str(kept.folder) if on_disk else before
-        try:
-            made = numba.njit(nogil=True, cache=on_disk)(function)
-        finally:
-            settings.CACHE_DIR = before
+        compiled = numba.njit(nogil=True)
+        if not kept.writable:
+            made = compiled(function)
+        else:
+            before = settings.CACHE_DIR
+            settings.CACHE_DIR = str(kept.folder)
+            try:
+                made = numba.njit(nogil=True, cache=True)(function)
+            except (OSError, RuntimeError):  # the folder is full, or was removed
+                made = compiled(function)
+            finally:
+                settings.CACHE_DIR = before
         if hasattr(made, "_cache"):  # a plain function where Numba is switched off
             made._cache = _Guarded(made._cache, function.__name__)
         return made
@@ -161,7 +166,7 @@ class NativeKernel:
             self._code = Linked(image, symbol.decode())
         except RuntimeError:  # this process lacks what another one had
             return 0
-        return self._code.address
+        return int(self._code.address)
 
     def _compiled(self) -> int:
         import numba

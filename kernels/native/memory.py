@@ -2,7 +2,7 @@
 
 import ctypes
 from functools import cache
-from typing import Any
+from typing import Any, cast
 
 from hwsim.kernels.jit import Lazy, intrinsic, jit, native
 
@@ -10,9 +10,9 @@ _KINDS = ("int8", "uint8", "int16", "uint16", "int32", "int64", "float32", "floa
 
 
 def _carray() -> Any:
-    import numba
+    from numba import carray  # type: ignore[attr-defined]
 
-    return numba.carray
+    return carray
 
 
 array: Any = Lazy(_carray)
@@ -27,7 +27,7 @@ def pointer(typing_context: Any, address: Any, kind: Any) -> Any:
 
     if not isinstance(kind, types.StringLiteral) or kind.literal_value not in _KINDS:
         raise TypingError(f"kind must be a constant of {', '.join(_KINDS)}")
-    result = types.CPointer(getattr(types, kind.literal_value))
+    result = cast(Any, types).CPointer(getattr(types, kind.literal_value))
 
     def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
         return builder.inttoptr(values[0], context.get_value_type(result))

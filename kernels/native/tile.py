@@ -345,6 +345,9 @@ def tile(
     out: Any, row: Any, column: Any,
 ) -> Any:  # fmt: skip
     """Compute one tile; all up to `depthwise` are constants, the rest is a `Spot`."""
+    from numba import types
+    from numba.core.errors import TypingError
+
     constants = (tier, size, flip, quads, rows, vectors, out_size, rule, depthwise)
     if not all(isinstance(one, types.Literal) for one in constants):
         raise TypingError("tile is described by constants")
