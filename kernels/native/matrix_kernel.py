@@ -26,6 +26,7 @@ def matrix_kernel(tier: Tier, codes: Codes, shape: Shape, rule: Requant) -> Any:
     """
     name, size, flip, quads = tier.name, codes.size, int(codes.flip), int(codes.quads)
     rows, vectors, out_size, number = shape.rows, shape.vectors, shape.out_size, int(rule)
+    near = int(shape.near)
     width = vectors * tier.lanes
 
     def matrix(fields: int) -> None:
@@ -38,7 +39,7 @@ def matrix_kernel(tier: Tier, codes: Codes, shape: Shape, rule: Requant) -> Any:
             for column in range(0, at[_COLUMNS], width):
                 for row in range(0, at[_ROWS], rows):
                     tile(
-                        name, size, flip, quads, rows, vectors, out_size, number, 0,
+                        name, size, flip, quads, rows, vectors, out_size, near, number, 0,
                         fields, x, weights, bias, out, row, column,
                     )  # fmt: skip
 
@@ -52,7 +53,7 @@ def depthwise_kernel(tier: Tier, codes: Codes, shape: Shape, rule: Requant) -> A
     All channels of some pixels are done before the next pixels: their codes lie side by side.
     """
     name, size, flip, quads = tier.name, codes.size, int(codes.flip), int(codes.quads)
-    rows, out_size, number = shape.rows, shape.out_size, int(rule)
+    rows, out_size, number, near = shape.rows, shape.out_size, int(rule), int(shape.near)
     width = tier.lanes
 
     def depthwise(fields: int) -> None:
@@ -64,7 +65,7 @@ def depthwise_kernel(tier: Tier, codes: Codes, shape: Shape, rule: Requant) -> A
             for row in range(0, at[_ROWS], rows):
                 for column in range(0, at[_COLUMNS], width):
                     tile(
-                        name, size, flip, quads, rows, 1, out_size, number, 1,
+                        name, size, flip, quads, rows, 1, out_size, near, number, 1,
                         fields, x, weights, bias, out, row, column,
                     )  # fmt: skip
 

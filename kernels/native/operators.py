@@ -10,6 +10,7 @@ from .call import Native
 from .depthwise import depthwise_conv_2d
 from .matmul import matmul
 from .matrix import Constants, conv_2d, fully_connected
+from .softmax import softmax
 from .target import Tier, tier
 
 NATIVE: Mapping[Op, Callable[[Tier, Site, Constants, int], Native | None]] = MappingProxyType(
@@ -18,6 +19,7 @@ NATIVE: Mapping[Op, Callable[[Tier, Site, Constants, int], Native | None]] = Map
         Op.DEPTHWISE_CONV_2D: depthwise_conv_2d,
         Op.MATMUL: matmul,
         Op.FULLY_CONNECTED: fully_connected,
+        Op.SOFTMAX: softmax,
     }
 )
 """A lowering takes the tier, the node, the constants of its step, and the bits that its accumulator

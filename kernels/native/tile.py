@@ -35,6 +35,8 @@ class Field(IntEnum):
     * OUT, OUT_IMAGE, OUT_OFFSETS: the same of the result, int32 per row.
     * IMAGES, ROWS, COLUMNS: how many; rows are a multiple of the tile's.
     * ZERO, LOW, HIGH: see `emit.Range`.
+    * SIGNS: a vector of sign bits. It lies in memory, so that LLVM cannot turn codes before it
+      repeats them: that takes a general register per row, of which there are too few.
     """
 
     X = 0
@@ -60,6 +62,7 @@ class Field(IntEnum):
     HIGH = 20
     WEIGHTS_IMAGE = 21
     BIAS_IMAGE = 22
+    SIGNS = 23
 
 
 @dataclass(frozen=True)
@@ -83,6 +86,13 @@ class Codes:
         return 4 if self.quads else 2
 
     @property
+    def signs(self) -> int:
+        """The bits of a group that `flip` turns."""
+        if self.quads:
+            return 0x80808080
+        return 0x00800080 if self.size == 1 else 0x80008000
+
+    @property
     def step(self) -> int:
         """Bytes of activations in a group."""
         return self.group * self.size
@@ -90,11 +100,12 @@ class Codes:
 
 @dataclass(frozen=True)
 class Shape:
-    """A tile: `rows` x `vectors` vectors, codes of `out_size` bytes."""
+    """A tile: `rows` x `vectors` vectors, codes of `out_size` bytes; `near`: see `emit.Factors`."""
 
     rows: int
     vectors: int
     out_size: int
+    near: bool = False
 
 
 @dataclass(frozen=True)
@@ -155,6 +166,7 @@ def emit_tile(b: Any, tier: Tier, codes: Codes, shape: Shape, rule: Requant, spo
     panel = b.mul(b.mul(segments, groups), b.mul(spot.column, I64(4)))
     weights = emit.advance(b, emit.address(b, spot.weights), panel)
     offsets = spot.place(b, Field.SEGMENT_OFFSETS)
+    signs = emit.load(b, spot.place(b, Field.SIGNS), whole, 4 * lanes) if codes.flip else None
 
     before = b.block
     outer, inner, after, done = (
@@ -190,6 +202,8 @@ def emit_tile(b: Any, tier: Tier, codes: Codes, shape: Shape, rule: Requant, spo
     added = []
     for index, line in enumerate(lines):
         activation = emit.splat(b, _group(b, codes, emit.advance(b, line, where)), lanes)
+        if signs is not None:
+            activation = b.xor(activation, signs)
         for v in range(shape.vectors):
             total = running[index * shape.vectors + v]
             added.append(add(b, tier, total, activation, kernel[v]))
@@ -289,7 +303,7 @@ def emit_result(
     small = emit.vector(ir.IntType(8 * shape.out_size), lanes)
     for v in range(shape.vectors):
         column = b.add(spot.column, I64(lanes * v))
-        factors = emit.load_factors(b, rule, places, column, lanes)
+        factors = emit.load_factors(b, rule, places, column, lanes, shape.near)
         made = [
             emit.requantize(b, rule, sums[index * shape.vectors + v], factors, limits)
             for index in range(shape.rows)
@@ -309,11 +323,8 @@ def entry(b: Any, table: Any, index: Any) -> Any:
 def _group(b: Any, codes: Codes, pointer: Any) -> Any:
     """Return one group of codes as int32."""
     if codes.quads or codes.size == 2:
-        word = emit.load(b, pointer, I32)
-        signs = 0x80808080 if codes.quads else 0x80008000
-        return b.xor(word, I32(signs)) if codes.flip else word
-    pair = emit.load(b, pointer, I16)
-    word = b.zext(b.xor(pair, I16(0x8080)) if codes.flip else pair, I32)
+        return emit.load(b, pointer, I32)
+    word = b.zext(emit.load(b, pointer, I16), I32)
     high = b.and_(b.shl(word, I32(8)), I32(0xFF0000))
     return b.or_(b.and_(word, I32(0xFF)), high)
 
@@ -341,21 +352,21 @@ _BY_NAME = {tier.name: tier for tier in TIERS}
 @intrinsic
 def tile(
     typing_context: Any, tier: Any, size: Any, flip: Any, quads: Any, rows: Any, vectors: Any,
-    out_size: Any, rule: Any, depthwise: Any, fields: Any, x: Any, weights: Any, bias: Any,
-    out: Any, row: Any, column: Any,
+    out_size: Any, near: Any, rule: Any, depthwise: Any, fields: Any, x: Any, weights: Any,
+    bias: Any, out: Any, row: Any, column: Any,
 ) -> Any:  # fmt: skip
     """Compute one tile; all up to `depthwise` are constants, the rest is a `Spot`."""
     from numba import types
     from numba.core.errors import TypingError
 
-    constants = (tier, size, flip, quads, rows, vectors, out_size, rule, depthwise)
+    constants = (tier, size, flip, quads, rows, vectors, out_size, near, rule, depthwise)
     if not all(isinstance(one, types.Literal) for one in constants):
         raise TypingError("tile is described by constants")
-    name, bytes_in, turned, by_four, height, width, bytes_out, number, by_channel = (
+    name, bytes_in, turned, by_four, height, width, bytes_out, small, number, by_channel = (
         one.literal_value for one in constants
     )
     codes = Codes(bytes_in, bool(turned), bool(by_four))
-    shape = Shape(height, width, bytes_out)
+    shape = Shape(height, width, bytes_out, bool(small))
     emitted = emit_depthwise if by_channel else emit_tile
 
     def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
