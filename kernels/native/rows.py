@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from llvmlite import ir
 
 from hwsim.graph import Value
-from hwsim.kernels.jit import jit
+from hwsim.kernels.jit import intrinsic, jit
 from hwsim.quant import IntType
 
 from . import emit

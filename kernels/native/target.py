@@ -78,10 +78,10 @@ def tier() -> Tier | None:
         raise InputError(f"{TIER_VARIABLE} must be one of {listed}, not {asked!r}")
     if asked == INTERPRETED:
         return None
-    statement = target()
-    if not statement.compiles:
+    if not target().compiles:
         return None
-    able = [one for one in TIERS if any(statement.has >= needs for needs in one.needs)]
+    features = target_features()
+    able = [one for one in TIERS if any(features >= needs for needs in one.needs)]
     if not asked:
         return able[0]
     for one in able:
@@ -107,11 +107,6 @@ class Target:
     features: str
     compiles: bool
 
-    @property
-    def has(self) -> frozenset[str]:
-        """Features that are there, as whole words."""
-        return frozenset(name[1:] for name in self.features.split(",") if name.startswith("+"))
-
 
 _ENTRY = "target.json"
 
@@ -125,6 +120,12 @@ def target() -> Target:
     made = _asked()
     store().write(_ENTRY, json.dumps(vars(made)).encode())
     return made
+
+
+def target_features() -> frozenset[str]:
+    """Return the features that Numba compiles for, as whole words."""
+    listed = target().features.split(",")
+    return frozenset(name[1:] for name in listed if name.startswith("+"))
 
 
 def check_target() -> None:
