@@ -10,8 +10,11 @@ import llvmlite.binding as llvm
 
 _NUMBERS = count()
 _ABORT = ctypes.CFUNCTYPE(None)(os.abort)
-# What Numba's code calls when it raises or owns memory; native kernels do neither.
-_NEVER_CALLED = ("numba_gil_ensure", "numba_gil_release", "NRT_MemInfo_call_dtor")
+# What Numba's code calls when it raises or frees memory; native kernels do neither.
+_NEVER_CALLED = (
+    "numba_gil_ensure", "numba_gil_release", "numba_do_raise", "numba_unpickle",
+    "numba_runtime_build_excinfo_struct", "NRT_MemInfo_call_dtor", "NRT_Free",
+)  # fmt: skip
 
 
 class Linked:
