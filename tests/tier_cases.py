@@ -3,6 +3,8 @@
 Run as a module, it prints what it found as JSON; `tests/test_tiers.py` gives every tier a process
 of its own. Nothing here lowers a graph: a case hands the native lowering weights, biases and
 factors of its own, so that extremes come that no quantized model holds.
+
+    python -m tests.tier_cases CASES_OF_A_GROUP GROUPS SEED    # 0 groups: the few of the test
 """
 
 import itertools
@@ -10,7 +12,7 @@ import json
 import math
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -58,36 +60,38 @@ class Group:
     wide_weights: bool = False
 
 
-def groups(everything: bool) -> Iterator[Group]:
-    """Return groups: few that touch every rule, type and tile, or all that there are."""
-    conv, depthwise, dense, matmul = (
-        Op.CONV_2D, Op.DEPTHWISE_CONV_2D, Op.FULLY_CONNECTED, Op.MATMUL,
-    )  # fmt: skip
-    codes = ("int8", "uint8", "int16", "uint16")
-    if everything:
-        for op, rule, x, out, wide in itertools.product(
-            (conv, depthwise, dense, matmul), Requant, codes, codes, (False, True)
-        ):
-            out = "int32" if rule is Requant.NONE else out
-            for width in ("row", "narrow", "middle", "wide"):
-                yield Group(op, rule, x, out, width, wide)
-        return
+CONV, DEPTHWISE, DENSE, MATMUL = OPERATORS = (
+    Op.CONV_2D, Op.DEPTHWISE_CONV_2D, Op.FULLY_CONNECTED, Op.MATMUL,
+)  # fmt: skip
+CODES = ("int8", "uint8", "int16", "uint16")
+
+
+def all_groups() -> Iterator[Group]:
+    """Return every group."""
+    for op, rule, x, out, wide, width in itertools.product(
+        OPERATORS, Requant, CODES, CODES, (False, True), ("row", "narrow", "middle", "wide")
+    ):
+        yield Group(op, rule, x, "int32" if rule is Requant.NONE else out, width, wide)
+
+
+def few_groups() -> Iterator[Group]:
+    """Return groups that touch every rule, type and tile: each costs the time of a compilation."""
     double = Requant.DOUBLE_ROUNDING
     for rule in Requant:
-        yield Group(conv, rule, out="int32" if rule is Requant.NONE else "int8")
+        yield Group(CONV, rule, out="int32" if rule is Requant.NONE else "int8")
     for x, out in (("uint8", "uint8"), ("int16", "int16"), ("uint16", "uint16"), ("int16", "int8"),
                    ("int8", "int16")):  # fmt: skip
-        yield Group(conv, double, x, out)
+        yield Group(CONV, double, x, out)
     for width in ("row", "middle", "wide"):
-        yield Group(dense, double, width=width)
-        yield Group(conv, Requant.HALF_EVEN, "uint8", "int8", width=width)
+        yield Group(DENSE, double, width=width)
+        yield Group(CONV, Requant.HALF_EVEN, "uint8", "int8", width=width)
     for x in ("int8", "uint8"):
-        yield Group(conv, Requant.HALF_UP, x, x, wide_weights=True)
-    for x in codes:
-        yield Group(depthwise, double, x, x)
-        yield Group(matmul, Requant.HALF_AWAY, x, x)
-    yield Group(depthwise, Requant.FLOAT32_HALF_EVEN, width="wide")
-    yield Group(dense, Requant.REAL_HALF_AWAY, "uint8", "uint8")
+        yield Group(CONV, Requant.HALF_UP, x, x, wide_weights=True)
+    for x in CODES:
+        yield Group(DEPTHWISE, double, x, x)
+        yield Group(MATMUL, Requant.HALF_AWAY, x, x)
+    yield Group(DEPTHWISE, Requant.FLOAT32_HALF_EVEN, width="wide")
+    yield Group(DENSE, Requant.REAL_HALF_AWAY, "uint8", "uint8")
 
 
 @dataclass(frozen=True)
@@ -106,7 +110,7 @@ class Case:
 class Draw:
     """Random choices of a group."""
 
-    def __init__(self, group: Group, seed: int) -> None:
+    def __init__(self, group: Group, seed: Sequence[int]) -> None:
         self.group = group
         self.rng = np.random.default_rng(seed)
 
@@ -138,6 +142,8 @@ class Draw:
         return np.asarray(made, np.int64)
 
     def zero(self, dtype: IntType) -> int:
+        if dtype.signed and dtype.bits > 8 and self.below(0, 1):
+            return 0
         return (dtype.min, dtype.max, 0 if dtype.signed else dtype.max // 2,
                 self.below(dtype.min, dtype.max))[self.below(0, 3)]  # fmt: skip
 
@@ -360,21 +366,28 @@ def computed(case: Case) -> np.ndarray | None:
     return np.array(runner.run(feed)[names[-1]], np.int64)
 
 
-def main(each: int, everything: bool, seed: int) -> None:
-    """Run `each` cases of every group and print a report."""
+def main(each: int, several: int, seed: int) -> None:
+    """Run `each` cases of the few groups, or of `several` out of all, and print a report."""
+    chosen = list(few_groups())
+    if several:
+        listed = list(all_groups())
+        picks = np.random.default_rng(seed).permutation(len(listed))[:several]
+        chosen = [listed[pick] for pick in picks]
     wrong: list[str] = []
     done: Counter[str] = Counter()
-    for number, group in enumerate(groups(everything)):
+    for number, group in enumerate(chosen):
         for index in range(each):
-            start = [seed, number, index]
-            case = Draw(group, start).case()  # type: ignore[arg-type]
+            start = (seed, number, index)
+            case = Draw(group, start).case()
             made = computed(case)
             done[f"{group.op.value} {'refused' if made is None else 'done'}"] += 1
             if made is not None and not np.array_equal(made, expected(case)):
                 wrong.append(f"{start} {group} {case.attrs} {[v.shape for v in case.values]}")
-    report = {"tier": tier().name, "cpu": target().cpu, "done": done, "wrong": wrong}
+    instructions = tier()
+    assert instructions is not None
+    report = {"tier": instructions.name, "cpu": target().cpu, "done": done, "wrong": wrong}
     print(json.dumps(report))
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), sys.argv[2] == "all", int(sys.argv[3]))
+    main(*map(int, sys.argv[1:]))
