@@ -5,12 +5,16 @@ address (`native`) is kept as object code, which a later process links without i
 """
 
 import contextlib
+import ctypes
 import hashlib
 import sys
 import threading
 from collections.abc import Callable, Iterable
 from functools import cached_property
 from typing import Any, TypeVar, cast
+
+import numpy as np
+from numpy.typing import NDArray
 
 from .cache import store
 from .machine import Linked
@@ -141,6 +145,16 @@ class NativeKernel:
             with _LOCK:
                 self._address = self._address or self._loaded() or self._compiled()
         return self._address
+
+    def __call__(self, *words: int | NDArray[Any]) -> None:
+        """Run it now, without the GIL, on words: numbers, and arrays whose addresses it gets."""
+        numbers = [word if isinstance(word, int) else word.ctypes.data for word in words]
+        self.on(np.array(numbers, np.int64).ctypes.data)
+
+    @cached_property
+    def on(self) -> Callable[[int], None]:
+        """The function that runs it, without the GIL, on the words at an address."""
+        return ctypes.CFUNCTYPE(None, ctypes.c_int64)(self.address)
 
     @property
     def is_ready(self) -> bool:

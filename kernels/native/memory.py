@@ -1,6 +1,5 @@
 """Raw addresses in compiled code: views, calls through a pointer."""
 
-import ctypes
 from functools import cache
 from typing import Any, cast
 
@@ -70,9 +69,3 @@ def walk_kernel() -> Any:
             call_entry(entries[index], at[2] + index * at[3])
 
     return native(walk)
-
-
-@cache
-def walk() -> Any:
-    """Return the same as a Python function of the address of its words; it runs without the GIL."""
-    return ctypes.CFUNCTYPE(None, ctypes.c_int64)(walk_kernel().address)

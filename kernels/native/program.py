@@ -20,7 +20,7 @@ from hwsim.kernels.jit import make_ready
 from .call import SCRATCH, Native, Place, Work
 from .fill import fill_call
 from .layout import NO_HALO, Halo, Layout
-from .memory import walk, walk_kernel
+from .memory import walk_kernel
 
 Array = NDArray[Any]
 ALIGNMENT = 64
@@ -227,7 +227,7 @@ class Program:
                 view[...] = inputs[value.name]
         for row, (native, first, last) in zip(arena.walks, self._stages, strict=True):
             if native:
-                walk()(_address(row))
+                walk_kernel().on(_address(row))
             else:
                 for item in self.items[first:last]:
                     self._step(arena, item)
