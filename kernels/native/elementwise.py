@@ -7,15 +7,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hwsim.graph import Value
+from hwsim.graph import Graph, Value
 from hwsim.kernels.arith import Scaling
 from hwsim.kernels.scaling import UNSCALED, Site, aligned, fixed_scaling, output_range
 from hwsim.ops import Op
 from hwsim.profile import Requant
 from hwsim.quant import IntType
-from hwsim.verify import centered_range
+from hwsim.verify import largest_code
 
-from .block import copy_elements
+from .block import AXES, copy_block, pitches_of
 from .call import SCRATCH, Native, NativeCall, Place, Word, Work
 from .elementwise_kernel import Extra, Form, Shape, elementwise_kernel
 from .layout import Layout
@@ -95,11 +95,9 @@ class Operand:
     zero: int
     shift: int = 0
 
-    @property
-    def reach(self) -> int:
-        """The largest magnitude."""
-        low, high = centered_range(self.value)
-        return max(-low, high) << self.shift
+    def reach(self, graph: Graph) -> int:
+        """Return the proved largest magnitude."""
+        return largest_code(graph, self.value) << self.shift
 
 
 def _centered_fits(operand: Operand) -> bool:
@@ -123,7 +121,7 @@ def _native(
     known = [step for step in steps if step is not None]
     if len(known) < len(steps) or not all(map(_centered_fits, operands)) or 0 in out.shape:
         return None
-    if storage_of(out) not in KINDS:
+    if storage_of(out) not in KINDS or len(out.shape) > AXES:
         return None
     channels = {step.channels for step in known} - {0}
     if channels and channels != {out.shape[-1]}:
@@ -185,28 +183,16 @@ def _constant(value: Value, shape: tuple[int, ...]) -> NDArray[Any] | None:
 
 def _repeat(source: Place, layout: Layout, target: Place, whole: Layout) -> NativeCall:
     """Return the call that writes an operand as often as broadcasting reads it."""
-    pitches = pitches_of(layout)
-    pitches = (0,) * (len(whole.shape) - len(pitches)) + pitches
-    counts = (1,) * (len(whole.shape) - len(layout.shape)) + layout.shape
+    missing = len(whole.shape) - len(layout.shape)
+    counts = (1,) * missing + layout.shape
+    pitches = (0,) * missing + pitches_of(layout)
     repeated = [0 if own == 1 else pitch for own, pitch in zip(counts, pitches, strict=True)]
-    call = copy_elements(source, repeated, target, pitches_of(whole), whole.shape, layout.size)
-    assert call is not None
-    return call
+    return copy_block(source, repeated, target, pitches_of(whole), whole.shape, layout.size)
 
 
 def storage_of(value: Value) -> str:
     """Return the storage of a value's codes, as `KINDS` names it."""
     return np.dtype(value.dtype.storage).name
-
-
-def pitches_of(layout: Layout) -> tuple[int, ...]:
-    """Return the bytes from an element to the next along every axis."""
-    if len(layout.shape) == 4:
-        return layout.image_pitch, layout.line_pitch, layout.pixel, layout.size
-    pitches = [layout.size]
-    for count in reversed(layout.shape[1:]):
-        pitches.append(pitches[-1] * count)
-    return tuple(reversed(pitches[: len(layout.shape)]))
 
 
 def add(tier: Tier, site: Site, constants: Constants, bits: int) -> Native | None:
@@ -235,24 +221,24 @@ def add(tier: Tier, site: Site, constants: Constants, bits: int) -> Native | Non
             operands.append(Operand(value, zero, shift - 1))
             steps.append(AS_IS)
             continue
-        if not _sum_fits(value, scaling, shift):
+        operand = Operand(value, zero, shift)
+        if not _sum_fits(operand.reach(site.graph), scaling, shift):
             return None
-        operands.append(Operand(value, zero, shift))
-        steps.append(_scaled(scaling, operands[-1].reach))
+        operands.append(operand)
+        steps.append(_scaled(scaling, operand.reach(site.graph)))
     # Shifted codes are at most halved, and then added.
-    reach = max(operand.reach for operand in operands) if shift else _INT32[1]
+    reach = max(operand.reach(site.graph) for operand in operands) if shift else _INT32[1]
     return _native(tier, site, _SUMS[site.op], operands, [*steps, _scaled(last, reach)])
 
 
 _SUMS = {Op.ADD: Shape.SUM, Op.SUB: Shape.DIFFERENCE}
 
 
-def _sum_fits(value: Value, scaling: Scaling, shift: int) -> bool:
-    """Return whether this operand, scaled, and another one add up within int32."""
-    largest = Operand(value, 0, shift).reach
+def _sum_fits(reach: int, scaling: Scaling, shift: int) -> bool:
+    """Return whether two operands of that magnitude, scaled, add up within int32."""
     ratio = 1.0 if Requant(scaling.rule) is Requant.NONE else float(np.abs(scaling.real).max())
     # Shifted codes are at most halved: they reach 2**30 on the negative side alone.
-    return largest * ratio <= float(1 << (30 if shift else 29))
+    return reach * ratio <= float(1 << (30 if shift else 29))
 
 
 def _add_once(tier: Tier, site: Site, constants: Constants) -> Native | None:
@@ -262,7 +248,7 @@ def _add_once(tier: Tier, site: Site, constants: Constants) -> Native | None:
         value, multiplier = site.operand(slot), constants[name]
         assert isinstance(multiplier, int)
         operands.append(Operand(value, int(site.zero_of(value))))
-        reach += operands[-1].reach * abs(multiplier)
+        reach += operands[-1].reach(site.graph) * abs(multiplier)
         steps.append(_simple(Extra.TIMES, multiplier))
     shift = constants["right_shift"]
     assert isinstance(shift, int)
@@ -302,7 +288,7 @@ def mul(tier: Tier, site: Site, constants: Constants, bits: int) -> Native | Non
     for slot in (0, 1):
         value = site.operand(slot)
         operands.append(Operand(value, int(site.zero_of(value))))
-        reach *= operands[-1].reach
+        reach *= operands[-1].reach(site.graph)
     if reach > _INT32[1]:
         return None
     return _native(tier, site, Shape.PRODUCT, operands, [AS_IS, AS_IS, _scaled(scaling, reach)])
@@ -315,7 +301,11 @@ def rescale(tier: Tier, site: Site, constants: Constants, bits: int) -> Native |
         return None
     operand = Operand(x, int(site.common_zero(x)))
     return _native(
-        tier, site, Shape.ONE, [operand], [_scaled(scaling, operand.reach), AS_IS, AS_IS]
+        tier,
+        site,
+        Shape.ONE,
+        [operand],
+        [_scaled(scaling, operand.reach(site.graph)), AS_IS, AS_IS],
     )
 
 
@@ -326,5 +316,9 @@ def leaky_relu(tier: Tier, site: Site, constants: Constants, bits: int) -> Nativ
         return None
     x = site.operand(0)
     operand = Operand(x, int(site.zero_of(x)))
-    steps = [_scaled(above, operand.reach), _scaled(below, operand.reach), AS_IS]
+    steps = [
+        _scaled(above, operand.reach(site.graph)),
+        _scaled(below, operand.reach(site.graph)),
+        AS_IS,
+    ]
     return _native(tier, site, Shape.LEAKY, [operand], steps)

@@ -149,7 +149,8 @@ class Factors:
         right: int32: the second shift of the double rules; the whole shift, 1 or more, of others.
         real: float32 or float64; read by floating-point rules.
         near: Whether no accumulator needs a left shift or more than 31 bits, and all right shifts
-            are 1 or more: a double rule then needs no care for overflow.
+            are 1 or more: a double rule then needs no care for overflow. Of others, whether all
+            that is left fits 32 bits.
     """
 
     multiplier: Any
@@ -212,7 +213,7 @@ def requantize(b: Any, rule: Requant, acc: Any, factors: Factors, limits: Range)
     elif rule in DOUBLES:
         scaled = _twice(b, rule, acc, factors)
     elif rule in SINGLES:
-        return b.add(_once(b, rule, acc, factors, (low, high)), zero)
+        scaled = _once(b, rule, acc, factors, (low, high))
     elif rule is Requant.FLOAT32_HALF_EVEN:
         floats = vector(F32, lanes)
         exact = b.fmul(b.sitofp(acc, floats), factors.real)
@@ -264,17 +265,23 @@ def _woven(b: Any, even: Any, odd: Any, kind: Any) -> Any:
 
 
 def _once(b: Any, rule: Requant, acc: Any, factors: Factors, limits: tuple[Any, Any]) -> Any:
-    """Return acc * multiplier / 2**right with one rounding, clamped to `limits`."""
+    """Return acc * multiplier / 2**right with one rounding, clamped to `limits` where it is long.
+
+    It is not where sums are near: what is left fits 32 bits.
+    """
     products = _products(b, acc, factors.multiplier)
     wide = products[0].type
     word = constant(wide, 32)
     both = b.bitcast(factors.right, wide)
     shifts = b.and_(both, constant(wide, 0xFFFFFFFF)), b.lshr(both, word)
-    lows, highs = (_halves(b, limit) for limit in limits)
     even, odd = (
-        upper(b, lower(b, _shifted_once(b, rule, product, shift), high), low)
-        for product, shift, low, high in zip(products, shifts, lows, highs, strict=True)
+        _shifted_once(b, rule, product, shift)
+        for product, shift in zip(products, shifts, strict=True)
     )
+    if not factors.near:
+        (low_even, low_odd), (high_even, high_odd) = (_halves(b, limit) for limit in limits)
+        even = upper(b, lower(b, even, high_even), low_even)
+        odd = upper(b, lower(b, odd, high_odd), low_odd)
     return _woven(b, even, b.shl(odd, word), acc.type)
 
 
@@ -288,13 +295,14 @@ def _shifted_once(b: Any, rule: Requant, product: Any, shift: Any) -> Any:
     if rule is Requant.TRUNC:
         below = b.sub(b.shl(one, shift), one)
         return b.ashr(b.add(product, b.and_(sign, below)), shift)
+    # A product of 32 bits by 32 leaves room for half of any shift's unit.
+    half = b.shl(one, b.sub(shift, one))
     if rule is Requant.HALF_AWAY:
         product = b.add(product, sign)
     elif rule is Requant.HALF_EVEN:
-        odd = b.and_(b.ashr(product, shift), one)
-        product = b.sub(b.add(product, odd), one)
-    # (p + 2**(s - 1)) >> s, without the power of two.
-    return b.ashr(b.add(b.ashr(product, b.sub(shift, one)), one), one)
+        odd = b.and_(b.lshr(product, shift), one)
+        half, product = b.sub(half, one), b.add(product, odd)
+    return b.ashr(b.add(product, half), shift)
 
 
 def _nearest_even(b: Any, exact: Any, low: Any, high: Any) -> Any:

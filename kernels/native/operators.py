@@ -11,7 +11,7 @@ from .depthwise import depthwise_conv_2d
 from .elementwise import add, leaky_relu, mul, rescale
 from .matmul import matmul
 from .matrix import Constants, conv_2d, fully_connected
-from .move import reshape
+from .move import concatenation, pad, reshape, split, strided_slice, transpose
 from .pool import mean, pool
 from .softmax import softmax
 from .target import Tier, tier
@@ -26,6 +26,11 @@ NATIVE: Mapping[Op, Callable[[Tier, Site, Constants, int], Native | None]] = Map
         Op.MAX_POOL_2D: pool,
         Op.MEAN: mean,
         Op.RESHAPE: reshape,
+        Op.TRANSPOSE: transpose,
+        Op.PAD: pad,
+        Op.CONCATENATION: concatenation,
+        Op.STRIDED_SLICE: strided_slice,
+        Op.SPLIT: split,
         Op.ADD: add,
         Op.SUB: add,
         Op.MUL: mul,
