@@ -9,16 +9,16 @@ from numpy.typing import NDArray
 
 from hwsim.graph import Graph, Value
 from hwsim.kernels.arith import Scaling
-from hwsim.kernels.scaling import UNSCALED, Site, aligned, fixed_scaling, output_range
+from hwsim.kernels.scaling import UNSCALED, Site, fixed_scaling, output_range
 from hwsim.ops import Op
 from hwsim.profile import Requant
 from hwsim.quant import IntType
 from hwsim.verify import largest_code
 
-from .block import AXES, copy_block, pitches_of
-from .call import SCRATCH, Native, NativeCall, Place, Word, Work
+from .block import AXES
+from .broadcast import broadcast
+from .call import Native, NativeCall, Word
 from .elementwise_kernel import Extra, Form, Shape, elementwise_kernel
-from .layout import Layout
 from .lines import Lines, Spot, lines_of
 from .loops import KINDS
 from .packing import Factors, pack_factors, padded
@@ -26,7 +26,6 @@ from .target import Tier
 
 Constants = Mapping[str, NDArray[Any] | Scaling | int]
 _INT32 = (-(1 << 31), (1 << 31) - 1)
-_SLACK = 256  # bytes that vectors may read beyond an operand
 _HALF = 0.5
 _ANY_BITS = 16
 
@@ -136,58 +135,22 @@ def _native(
         (known[0].factors.near, known[1].factors.near, known[2].factors.near),
     )
     kernel = elementwise_kernel(form)
-    constants = [_constant(operand.value, out.shape) for operand in operands]
 
-    def work(layouts: Mapping[str, Layout]) -> Work:
-        calls: list[NativeCall] = []
-        scratch = 0
-        spots = []
-        for operand, constant in zip(operands, constants, strict=True):
-            name, layout = operand.value.name, layouts[operand.value.name]
-            whole = Layout(out.shape, layout.size)
-            if constant is not None:
-                spots.append(Spot(constant, whole))
-            elif operand.value.shape == out.shape:
-                spots.append(Spot(Place(name), layout))
-            else:
-                target = Place(SCRATCH, scratch)
-                calls.append(_repeat(Place(name), layout, target, whole))
-                spots.append(Spot(target, whole))
-                scratch += -(-(whole.bytes + _SLACK) // 64) * 64
-        end = Spot(Place(out.name), layouts[out.name])
-        walk = lines_of([*spots, end], max(channels, default=0))
-        if len(spots) == 1:
-            spots.append(spots[0])
+    def combine(spots: Sequence[Spot]) -> NativeCall:
+        *read, end = spots
+        walk = lines_of(spots, max(channels, default=0))
+        if len(read) == 1:
+            read.append(read[0])
             walk = Lines(walk.images, walk.lines, walk.count, (walk.pitches[0], *walk.pitches))
-        words: list[Word] = [*walk.words([*spots, end])]
+        words: list[Word] = [*walk.words([*read, end])]
         for slot in (0, 1):
             operand = operands[min(slot, len(operands) - 1)]
             words += [operand.zero, operand.shift]
         for step in known:
             words += step.words(walk.count)
-        calls.append(NativeCall(kernel, tuple(words)))
-        return Work(tuple(calls), scratch)
+        return NativeCall(kernel, tuple(words))
 
-    return Native(work)
-
-
-def _constant(value: Value, shape: tuple[int, ...]) -> NDArray[Any] | None:
-    """Return a constant operand, repeated and with memory to read beyond; None for others."""
-    if value.data is None:
-        return None
-    whole = np.broadcast_to(value.data, shape).reshape(-1)
-    made = aligned((whole.size * value.data.itemsize + _SLACK,), np.uint8)
-    made[: whole.size * value.data.itemsize] = np.ascontiguousarray(whole).view(np.uint8)
-    return made
-
-
-def _repeat(source: Place, layout: Layout, target: Place, whole: Layout) -> NativeCall:
-    """Return the call that writes an operand as often as broadcasting reads it."""
-    missing = len(whole.shape) - len(layout.shape)
-    counts = (1,) * missing + layout.shape
-    pitches = (0,) * missing + pitches_of(layout)
-    repeated = [0 if own == 1 else pitch for own, pitch in zip(counts, pitches, strict=True)]
-    return copy_block(source, repeated, target, pitches_of(whole), whole.shape, layout.size)
+    return broadcast([operand.value for operand in operands], out, combine)
 
 
 def storage_of(value: Value) -> str:
@@ -276,6 +239,13 @@ def _add_powers(tier: Tier, site: Site, constants: Constants) -> Native | None:
 
 
 _MOST_SHIFT = 62
+
+
+def extremum(tier: Tier, site: Site, constants: Constants, bits: int) -> Native | None:
+    """Return MAXIMUM and MINIMUM as machine code."""
+    shape = Shape.LARGER if site.op is Op.MAXIMUM else Shape.SMALLER
+    operands = [Operand(site.operand(slot), 0) for slot in (0, 1)]
+    return _native(tier, site, shape, operands, [AS_IS, AS_IS, AS_IS])
 
 
 def mul(tier: Tier, site: Site, constants: Constants, bits: int) -> Native | None:
