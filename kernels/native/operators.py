@@ -8,8 +8,10 @@ from hwsim.ops import Op
 
 from .call import Native
 from .depthwise import depthwise_conv_2d
+from .gelu import gelu
 from .matmul import matmul
 from .matrix import Constants, conv_2d, fully_connected
+from .norm import norm
 from .softmax import softmax
 from .target import Tier, tier
 
@@ -20,6 +22,9 @@ NATIVE: Mapping[Op, Callable[[Tier, Site, Constants, int], Native | None]] = Map
         Op.MATMUL: matmul,
         Op.FULLY_CONNECTED: fully_connected,
         Op.SOFTMAX: softmax,
+        Op.GELU: gelu,
+        Op.LAYER_NORM: norm,
+        Op.RMS_NORM: norm,
     }
 )
 """A lowering takes the tier, the node, the constants of its step, and the bits that its accumulator
