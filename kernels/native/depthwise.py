@@ -10,11 +10,11 @@ from hwsim.kernels.scaling import Site, aligned
 
 from .call import Native, Place, Work
 from .layout import Layout
-from .matrix import Constants, Product, bordered, convolution, needed_halo, windows
+from .matrix import Constants, Product, bordered, convolution, needed_halo, repeated, windows
 from .matrix_kernel import depthwise_kernel
-from .packing import folded_bias, pack_factors, read_as, turned_zero
+from .packing import folded_bias, pack_factors, read_as, turned_zero, whole_range
 from .target import Tier
-from .tile import Codes, Shape
+from .tile import Codes, Shape, Variant
 
 _PIXELS = 4
 
@@ -36,32 +36,39 @@ def depthwise_conv_2d(tier: Tier, site: Site, constants: Constants, bits: int) -
     if bits > 32 or 0 in (*x.shape, *out.shape, taps_h, taps_w):
         return None
     dtype, zero = site.integer(x), int(site.zero_of(x))
+    pixels = 1
+    if attrs.stride[1] == 1:  # pixels side by side share a vector where channels are few
+        fitting = range(1, max(tier.lanes // channels, 1) + 1)
+        pixels = max(count for count in fitting if out.shape[2] % count == 0)
     codes = read_as(dtype, weights, tier)
-    factors = pack_factors(scaling, channels, site.integer(out).bits)
+    factors = pack_factors(
+        repeated(scaling, pixels), channels * pixels, site.integer(out).bits, bits
+    )
     if codes is None or factors is None:
         return None
-    taps = weights.reshape(1, taps_h * taps_w, channels)
-    shape = Shape(_PIXELS, 1, np.dtype(out.dtype.storage).itemsize)
+    taps = np.tile(weights.reshape(1, taps_h * taps_w, channels), pixels)
+    size, whole = np.dtype(out.dtype.storage).itemsize, whole_range(factors, site.integer(out))
+    shape = Shape(_PIXELS, 1, size, factors.near, whole)
     made = Product(
-        depthwise_kernel(tier, codes, shape, factors.rule),
+        depthwise_kernel(Variant(tier, codes, shape, factors.rule, depthwise=True)),
         shape,
         codes,
         1,
         -(-taps.shape[1] // codes.group),
         _pack_taps(taps[0], codes, tier.lanes),
-        folded_bias(bias, taps, turned_zero(zero, codes)),
+        folded_bias(np.tile(bias, pixels), taps, turned_zero(zero, codes)),
         factors,
-        channels,
+        channels * pixels,
     )
     need = needed_halo(attrs, x.shape, out.shape, (taps_h, taps_w))
     steps = [(i * attrs.dilation[0], j * attrs.dilation[1])
              for i in range(taps_h) for j in range(taps_w)]  # fmt: skip
 
     def work(layouts: Mapping[str, Layout]) -> Work:
-        place, source, calls, scratch = bordered(x.name, layouts[x.name], need, zero)
+        place, source, calls, scratch = bordered(x, layouts[x.name], need, codes.size)
         target = layouts[out.name]
         starts = np.array([i * source.line_pitch + j * source.pixel for i, j in steps], np.int64)
-        grid = windows(attrs, source, target)
+        grid = windows(attrs, source, target, pixels)
         call = made.call(
             place, grid.rows, starts, Place(out.name), grid.targets, grid.images,
             (source.image_pitch, target.image_pitch),

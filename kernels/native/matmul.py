@@ -15,15 +15,16 @@ from hwsim.quant import IntType
 from hwsim.verify import centered_range
 
 from .call import SCRATCH, Native, NativeCall, Place, Work
-from .layout import Layout
-from .matrix import Constants, Product, best_shape
+from .layout import NO_HALO, Layout
+from .matrix import Constants, Product, best_shape, bordered
 from .matrix_kernel import matrix_kernel
 from .memory import array, int64s, pointer
-from .packing import pack_factors, read_as, turned_zero
+from .packing import pack_factors, read_wide, turned_zero
 from .target import Tier
-from .tile import Field
+from .tile import Field, Variant
 
 _PADDING = 64
+ALIGNMENT = 64
 
 
 def matmul(tier: Tier, site: Site, constants: Constants, bits: int) -> Native | None:
@@ -40,11 +41,11 @@ def matmul(tier: Tier, site: Site, constants: Constants, bits: int) -> Native | 
         return None
     (rows, depth), columns = a.shape[-2:], out.shape[-1]
     low_high = np.array(centered_range(b), np.int64)
-    codes = read_as(site.integer(a), low_high, tier)
-    factors = pack_factors(scaling, columns, site.integer(out).bits)
+    codes = read_wide(site.integer(a), low_high, tier)
+    factors = pack_factors(scaling, columns, site.integer(out).bits, bits)
     if codes is None or factors is None:
         return None
-    shape = best_shape(tier, rows, columns, np.dtype(out.dtype.storage).itemsize)
+    shape = best_shape(tier, rows, columns, site.integer(out), factors)
     width = shape.vectors * tier.lanes
     groups, panels = -(-depth // codes.group), -(-columns // width)
     weight_bytes = panels * groups * width * 4
@@ -52,7 +53,7 @@ def matmul(tier: Tier, site: Site, constants: Constants, bits: int) -> Native | 
     matrices = own[1]
     pack = _pack(_kind(site.integer(b)), codes.group, width)
     made = Product(
-        matrix_kernel(tier, codes, shape, factors.rule), shape, codes, 1, groups,
+        matrix_kernel(Variant(tier, codes, shape, factors.rule)), shape, codes, 1, groups,
         np.zeros(0, np.int8), np.zeros(0, np.int32), factors, columns,
     )  # fmt: skip
 
@@ -68,9 +69,13 @@ def matmul(tier: Tier, site: Site, constants: Constants, bits: int) -> Native | 
                 turned_zero(int(site.zero_of(a)), codes),
             ),
         )  # fmt: skip
+        packed_bytes = matrices * (weight_bytes + bias_bytes)
+        place, _, calls, scratch = bordered(
+            a, layouts[a.name], NO_HALO, codes.size, packed_bytes + -packed_bytes % ALIGNMENT
+        )
         line = np.arange(rows)
         call = made.call(
-            Place(a.name), line * depth * codes.size, np.zeros(1, np.int64),
+            place, line * depth * codes.size, np.zeros(1, np.int64),
             Place(out.name), line * columns * shape.out_size, batch,
             (rows * depth * codes.size, rows * columns * shape.out_size),
         )  # fmt: skip
@@ -79,7 +84,7 @@ def matmul(tier: Tier, site: Site, constants: Constants, bits: int) -> Native | 
         if matrices > 1:
             words[Field.WEIGHTS_IMAGE], words[Field.BIAS_IMAGE] = weight_bytes, bias_bytes
         multiplied = NativeCall(call.kernel, tuple(words))
-        return Work((packing, multiplied), matrices * (weight_bytes + bias_bytes))
+        return Work((packing, *calls, multiplied), scratch)
 
     return Native(work, flat=(a.name, b.name, out.name))
 
