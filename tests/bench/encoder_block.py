@@ -103,14 +103,15 @@ def node_times(plan: Plan, codes: Mapping[str, np.ndarray]) -> list[tuple[str, s
     program = runner._program
     arena = program.arena()
     program.run(arena, codes)
-    start, pitch = arena.words.__array_interface__["data"][0], arena.words.strides[0]
+    _, every_entry, words, _ = arena.kept
+    start, pitch = words.__array_interface__["data"][0], words.strides[0]
     rows, call = [], 0
     for node, item, work in zip(plan.graph.nodes, program.items, program._work, strict=True):
         if work is None:
             took = _median_us(lambda item=item: program._step(arena, item))
         else:
             first, call = call, call + len(work.calls)
-            entries, at = arena.entries[first:call], start + first * pitch
+            entries, at = every_entry[first:call], start + first * pitch
             took = _median_us(lambda entries=entries, at=at: walk(entries, at, pitch))
         rows.append((node.name, node.op.value, work is not None, took))
     return rows
