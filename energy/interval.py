@@ -41,16 +41,19 @@ class EnergyInterval:
 
 
 def energy_interval(
-    units: Sequence[Unit], platform: Platform, selection: Mapping[str, Option] | Option
+    units: Sequence[Unit],
+    platform: Platform,
+    selection: Mapping[str, Option] | Option,
+    batch: int = 1,
 ) -> EnergyInterval:
-    """Return the energy of a selection with its interval.
+    """Return the energy of a selection with its interval, per inference of a batch.
 
     Raises:
         HwsimError: As `cost` does.
     """
 
     def energy_j(changed: Platform) -> float:
-        return cost(units, changed, selection, []).total.energy_j
+        return cost(units, changed, selection, [], batch).total.energy_j
 
     paths = [path for path, q in quantities(platform).items() if q.unit in _ENERGY_UNITS]
     spans = {

@@ -74,9 +74,7 @@ def matrix(
     rows: int, filters: int, depth: int, groups: int = 1, *, sequential: bool = False
 ) -> LoopNest:
     """Return the nest of a product (rows x depth) * (depth x filters)."""
-    return LoopNest(
-        groups, 1, 1, rows, filters, depth, plane=(1, rows), sequential=sequential
-    )
+    return LoopNest(groups, 1, 1, rows, filters, depth, plane=(1, rows), sequential=sequential)
 
 
 def loop_nest(layer: Layer) -> LoopNest:
@@ -96,8 +94,7 @@ def loop_nest(layer: Layer) -> LoopNest:
     if not lowered or layer.k % taps:
         return as_matrix
     span = tuple(
-        (size - 1) * spread + 1
-        for size, spread in zip(layer.kernel, layer.dilation, strict=True)
+        (size - 1) * spread + 1 for size, spread in zip(layer.kernel, layer.dilation, strict=True)
     )
     window = tuple(
         (size - 1) * step + reach

@@ -73,6 +73,9 @@ def cost(
     explain: Annotated[
         bool, typer.Option("--explain", help="Show what the costs are made of.")
     ] = False,
+    batch: Annotated[
+        int, typer.Option(help="Inferences priced together; the costs are of one of them.")
+    ] = 1,
     as_json: AsJson = False,
 ) -> None:
     """Price one inference: energy, latency, bytes and FPGA resources per unit, with totals.
@@ -91,13 +94,15 @@ def cost(
         from hwsim.energy.mcu import at_point
 
         chosen = at_point(chosen, point)
-    table = hwsim.cost(graph, chosen, bits_of(bits), options=[], first_last=bits_of(first_last))
+    table = hwsim.cost(
+        graph, chosen, bits_of(bits), options=[], first_last=bits_of(first_last), batch=batch
+    )
     if mac_model is not None:
         table = _with_mac_model(graph, table, mac_model, bits, data, key, limit)
     if out is not None:
         write_file(out, cost_csv(table).encode())
     if explain:
-        explain_cost(workload(graph), hwsim.load_platform(platform), table, as_json)
+        explain_cost(workload(graph), chosen, table, as_json, batch)
         return
     if as_json:
         print(cost_json(table))

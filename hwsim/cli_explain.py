@@ -1,6 +1,6 @@
 """What the costs of a table are made of."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
@@ -12,25 +12,40 @@ from hwsim.workload import Unit
 if TYPE_CHECKING:
     from hwsim.energy.fpga import Explained
     from hwsim.energy.interval import EnergyInterval
+    from hwsim.energy.movement import Movement
 
 _SHOWN = 3  # constants
 
 
 def explain_cost(
-    units: Sequence[Unit], platform: Platform, table: CostTable, as_json: bool
+    units: Sequence[Unit], platform: Platform, table: CostTable, as_json: bool, batch: int = 1
 ) -> None:
-    """Print the energy's interval and the constants that move it most; for an FPGA all parts."""
-    from hwsim.energy import energy_interval, fpga
+    """Print the energy's interval and the constants that move it most, and what it is made of.
 
-    interval = energy_interval(units, platform, table.selection)
+    For an FPGA all parts, for memories with schedules what every operand moves.
+    """
+    from hwsim.energy import energy_interval, fpga
+    from hwsim.energy.model import movements
+
+    interval = energy_interval(units, platform, table.selection, batch)
+    moved = movements(units, platform, table.selection, batch)
     design = None
     if isinstance(platform, FpgaPlatform):
         design = fpga.explain(platform, units, table.selection)
     if as_json:
-        print_json({"energy": asdict(interval), "design": asdict(design) if design else None})
+        print_json(
+            {
+                "energy": asdict(interval),
+                "design": asdict(design) if design else None,
+                "batch": batch,
+                "memory": [_movement_record(unit, movement) for unit, movement in moved.items()],
+            }
+        )
         return
     if design is not None:
         _show_design(design)
+    if moved:
+        _show_movements(moved, batch)
     _show_energy(interval)
 
 
@@ -59,6 +74,43 @@ def _show_design(design: "Explained") -> None:
     print("LUT: sites of synthesized circuits; FINN LUT: FINN's estimate, multipliers in LUTs")
     if design.unpriced:
         print(f"without a measured circuit: {', '.join(tail(node) for node in design.unpriced)}")
+
+
+def _movement_record(unit: str, movement: "Movement") -> dict[str, object]:
+    """Return what a unit moves, for machines: bytes of the whole batch."""
+    return {
+        "unit": unit,
+        "accesses": [
+            {
+                "operand": access.operand,
+                "level": access.level,
+                "read_bytes": access.read_bits / 8,
+                "write_bytes": access.write_bits / 8,
+            }
+            for access in movement.accesses
+        ],
+        "schedules": [asdict(layer) for layer in movement.streamed],
+    }
+
+
+def _show_movements(moved: "Mapping[str, Movement]", batch: int) -> None:
+    """Print what every operand of a unit reads and writes at every level, and the schedules."""
+    print(f"{'unit':32} {'operand':14}{'level':16}{'read B':>14}{'written B':>14}")
+    for unit, movement in moved.items():
+        lead = tail(unit)
+        for access in movement.accesses:
+            read, written = access.read_bits / 8, access.write_bits / 8
+            print(f"{lead:32} {access.operand:14}{access.level:16}{read:14,.0f}{written:14,.0f}")
+            lead = ""
+        for layer in movement.streamed:
+            tile = " ".join(f"{axis} {size}" for axis, size in layer.tile.items())
+            source = "inputs are inside" if layer.resident else "inputs stream"
+            where = f" in {layer.level}" if layer.level else ""
+            print(f"{'':32} {tail(layer.node)}: {source}; tile{where}: {tile}; {layer.order}")
+    whole = f"all {batch} inferences of a batch" if batch > 1 else "one inference"
+    print(
+        f"bytes of {whole}; a unit pays for the tensors it reads: for their write, and every read"
+    )
 
 
 def _show_energy(interval: "EnergyInterval") -> None:

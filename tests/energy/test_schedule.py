@@ -54,7 +54,9 @@ HOLDS = [("iwo",), ("io",), ("io", "w"), ("iw", "o"), ("wo",)]
 def test_the_search_finds_the_optimum_of_all_tiles_and_orders(
     holds: tuple[str, ...], bits: int, spill: bool
 ) -> None:
-    memories = tiling.Memories((bits,) * len(holds), holds, (5, 3, 11), spill, "i" in "".join(holds))
+    memories = tiling.Memories(
+        (bits,) * len(holds), holds, (5, 3, 11), spill, "i" in "".join(holds)
+    )
     found = best_schedule(nest_of(CONV), border_of(memories))
     assert (found.bits if found else None) == tiling.least_bits(CONV, memories)
 

@@ -60,8 +60,11 @@ def least_bits(layer: Layer, memories: Memories) -> int | None:
             for room, held in zip(memories.bits, memories.holds, strict=True)
         ):
             continue
-        for order in permutations(range(5)):
-            moved = walk(layer, memories, tile, order)
+        # A loop of one tile has no place in an order.
+        loops = [axis for axis in range(5) if tile[axis] < sizes[axis]]
+        rest = [axis for axis in range(5) if tile[axis] == sizes[axis]]
+        for order in permutations(loops):
+            moved = walk(layer, memories, tile, (*order, *rest))
             if moved is not None and (least is None or moved < least):
                 least = moved
     return least
@@ -86,9 +89,7 @@ def walk(
     held_weights = any("w" in held for held in memories.holds)
     for step in steps:
         at = dict(zip(order, step, strict=True))
-        part = {
-            axis: min(tile[axis], sizes[axis] - at[axis] * tile[axis]) for axis in range(5)
-        }
+        part = {axis: min(tile[axis], sizes[axis] - at[axis] * tile[axis]) for axis in range(5)}
         now = {
             "i": (at[0], at[1], at[2], at[4]),
             "w": (at[3], at[4]),
@@ -114,9 +115,7 @@ def walk(
     return moved
 
 
-def left_bits(
-    layer: Layer, memories: Memories, tile: tuple[int, ...], at: tuple[int, ...]
-) -> int:
+def left_bits(layer: Layer, memories: Memories, tile: tuple[int, ...], at: tuple[int, ...]) -> int:
     """Return the bits of an output tile that is written out unfinished."""
     sizes = (layer.images, layer.rows, layer.columns, layer.filters)
     count = memories.widths[2]
