@@ -227,12 +227,13 @@ def row_stationary_array(array: RowStationaryArray) -> Array:
 def _convolution(layer: Layer) -> Convolution:
     """Return a layer as a convolution; a matrix is a 1 x 1 one over a column."""
     height, width = layer.kernel
-    images, *plane = layer.out_shape[:3] if len(layer.out_shape) == 4 else (1, layer.m, 1)
-    if images * plane[0] * plane[1] != layer.m:
-        images, plane = 1, [layer.m, 1]
+    pixels = layer.m // layer.batch
+    plane = layer.out_shape[1:3] if len(layer.out_shape) == 4 else (pixels, 1)
+    if plane[0] * plane[1] != pixels:
+        plane = (pixels, 1)
     out_height, out_width = plane
     return Convolution(
-        batch=images,
+        batch=layer.batch,
         input_size=(out_width - 1) * layer.stride[1] + width,
         kernel_height=height,
         kernel_width=width,

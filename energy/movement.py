@@ -131,11 +131,13 @@ class Movement:
         traffic: Its compulsory traffic.
         accesses: By operand and level, in file order.
         streamed: Its layers' schedules at every border, from the inside out.
+        resident: Whether its activations stay inside of the outermost border.
     """
 
     traffic: Traffic
     accesses: tuple[Access, ...]
     streamed: tuple[Streamed, ...]
+    resident: bool
 
     def levels(self, memory: Sequence[MemoryLevel]) -> dict[str, LevelTraffic]:
         """Return the traffic of every level."""
@@ -258,6 +260,7 @@ class Mover:
                 if any(counter.bits.get((operand, level.name), ()))
             ),
             tuple(streamed),
+            resident,
         )
 
     def _demands(self, unit: Unit, option: Option) -> tuple[int, int, int]:
@@ -292,7 +295,7 @@ class Mover:
                     bits = self._streaming.own(unit, layer).working_bits
                 else:
                     widths = (_widest_input(unit, self._widest), self._widest.weight_bits)
-                    border = self._border(stage, layer, widths, {}, resident=False)
+                    border = self._border(stage, layer, widths, 0, resident=False)
                     bits = smallest_bits(nest, border, border.rooms[0])
                 found[layer] = max(found.get(layer, 0), bits)
         return found
@@ -302,7 +305,7 @@ class Mover:
         stage: _Stage,
         layer: Layer,
         widths: tuple[int, int],
-        taken: Mapping[str, int],
+        taken: int,
         *,
         resident: bool,
     ) -> Border:
@@ -312,7 +315,7 @@ class Mover:
             stage: The border.
             layer: The layer.
             widths: Of inputs and stored weights.
-            taken: Bits of a level that tensors take, by its name.
+            taken: Bits that tensors take of the memory for activations.
             resident: Whether its activations are inside.
         """
         pair = layer.weight_elements == 0  # both operands are activations
@@ -321,12 +324,12 @@ class Mover:
         names = {level.name: level for level in (stage.ifmap_in, weights_in) if level is not None}
         rooms = [
             Room(
-                bits=max(self._usable(level) - taken.get(name, 0), 0),
+                bits=max(self._usable(level) - (taken if level is stage.ifmap_in else 0), 0),
                 ifmap=stage.ifmap_in is level and not resident,
                 weights=weights_in is level and moves_weights,
                 sums=stage.ifmap_in is level,
             )
-            for name, level in names.items()
+            for level in names.values()
         ]
         if stage.ifmap_in is None:
             registers = self._streaming.register_sums * self._streaming.sum_bits
@@ -358,38 +361,43 @@ class Mover:
         """Return what is possible: activations inside, activations streamed."""
         if stage.ifmap_in is None:
             return self._case(stage, unit, option, {}, resident=resident)
-        name, room = stage.ifmap_in.name, self._usable(stage.ifmap_in)
-        if resident:  # inside of this border already; others may be here
-            left = room - max(around.others for around in crowd)
-            beside = room - left if left >= max(around.working for around in crowd) else 0
-            return self._case(stage, unit, option, {name: beside}, resident=True)
-        own = max(around.own(option.activation_bits) for around in crowd)
-        if stage.ifmap_out is None:  # nowhere else to go: others are not counted
-            if own > room:
-                return []
-            return self._case(stage, unit, option, {name: own}, resident=True)
-        cases = []
-        if max(around.total(option.activation_bits) for around in crowd) <= room:
-            taken = max(a.own(option.activation_bits) + a.others for a in crowd)
-            cases += self._case(stage, unit, option, {name: taken}, resident=True)
-        # Others are inside only where this unit's tensors, at their widest, would fit beside them.
+        room, bits = self._usable(stage.ifmap_in), option.activation_bits
         widest = self._widest.activation_bits
-        least = min(around.own(widest) + around.working for around in crowd)
-        beside = max(around.others for around in crowd)
-        taken = 0 if least > room else min(beside, room - least)
-        cases += self._case(stage, unit, option, {name: taken}, resident=False)
-        return cases
+        if stage.ifmap_out is None and not resident:  # nowhere else to go: others do not count
+            if max((around.own(bits) for around in crowd), default=0) > room:
+                return []
+            taken = {around.order: around.own(bits) for around in crowd}
+            return self._case(stage, unit, option, taken, resident=True)
+        # Tensors of others are inside only where this unit's, at their widest, fit beside them.
+        left = {around.order: room - around.own(widest) - around.working for around in crowd}
+        beside = {around.order: max(min(around.others, left[around.order]), 0) for around in crowd}
+        if resident:  # inside of this border already
+            return self._case(stage, unit, option, beside, resident=True)
+        cases = []
+        if all(around.total(bits) <= room for around in crowd):
+            taken = {around.order: around.own(bits) + around.others for around in crowd}
+            cases = self._case(stage, unit, option, taken, resident=True)
+        return cases + self._case(stage, unit, option, beside, resident=False)
 
     def _case(
         self,
         stage: _Stage,
         unit: Unit,
         option: Option,
-        taken: Mapping[str, int],
+        taken: Mapping[int | None, int],
         *,
         resident: bool,
     ) -> list["_Case"]:
-        """Return all layers of a unit scheduled, or nothing if one does not fit."""
+        """Return all layers of a unit scheduled, or nothing if one does not fit.
+
+        Args:
+            stage: The border.
+            unit: The unit.
+            option: Its widths.
+            taken: Bits that tensors take of the stage's activations, by the order of the layer
+                that runs; None stands for all.
+            resident: Whether its activations are inside.
+        """
         inside = stage.ifmap_in or stage.weights_in
         layers, once_ifmap, once_weights, pairs = [], 0, 0, 0
         widths = (_input_bits(unit, option), option.weight_bits)
@@ -397,7 +405,8 @@ class Mover:
             nest = self._nests.get(layer)
             if nest is None:
                 continue
-            border = self._border(stage, layer, widths, taken, resident=resident)
+            used = taken.get(layer.order, taken.get(None, 0))
+            border = self._border(stage, layer, widths, used, resident=resident)
             found = self._scheduled(unit, layer, nest, border)
             if found is None:
                 return []
@@ -453,7 +462,7 @@ class Mover:
             PlatformError: Always.
         """
         level = stage.ifmap_in
-        own = max(around.own(option.activation_bits) for around in crowd)
+        own = max((around.own(option.activation_bits) for around in crowd), default=0)
         where = f"{self._name}: unit {unit.name!r}"
         if level is not None and stage.ifmap_out is None and own > self._usable(level):
             raise PlatformError(
@@ -461,7 +470,7 @@ class Mover:
                 f"of {level.name}, not {own / 8:.0f}"
             )
         resident = stage.ifmap_out is None
-        taken = {level.name: own} if level is not None and resident else {}
+        taken = own if resident else 0
         widths = (_input_bits(unit, option), option.weight_bits)
         for layer in unit.layers:
             nest = self._nests.get(layer)

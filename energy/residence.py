@@ -18,12 +18,14 @@ class Crowd:
     """What is alive while one layer runs.
 
     Args:
+        order: The layer's; None where the unit states no lifetimes, so that it is any of its own.
         free: Elements of the unit's tensors whose width its option decides.
         fixed: Bits of its tensors that state their width.
         others: Bits of all other tensors, at their widest.
         working: Bits of the smallest tiles of the layer that runs.
     """
 
+    order: int | None
     free: int
     fixed: int
     others: int
@@ -81,20 +83,21 @@ def crowds(
             continue
         own = by_unit.get(unit.name, [])
         steps = {step for part in own for step in range(part.first, part.last + 1)}
-        there: dict[Crowd, None] = {}
-        for step in steps | {layer.order for layer in unit.layers}:
+        there = []
+        for step in sorted(steps | {layer.order for layer in unit.layers}):
             alive = [part for part in own if part.first <= step <= part.last]
             free = sum(part.elements for part in alive if part.bits is None)
             fixed = sum(part.elements * part.bits for part in alive if part.bits is not None)
             others = total.get(step, 0) - free * widest_bits - fixed
-            there[Crowd(free, fixed, others, tiles.get(step, 0))] = None
-        found[unit.name] = tuple(there) or (Crowd(0, 0, 0, 0),)
+            there.append(Crowd(step, free, fixed, others, tiles.get(step, 0)))
+        found[unit.name] = tuple(there)
     return found
 
 
 def _alone(unit: Unit, working: Mapping[Layer, int]) -> Crowd:
     """Return all tensors of a unit at once."""
     return Crowd(
+        order=None,
         free=sum(tensor.elements for tensor in unit.tensors if tensor.bits is None),
         fixed=sum(tensor.elements * tensor.bits for tensor in unit.tensors if tensor.bits),
         others=0,
@@ -144,6 +147,7 @@ def _batched(layer: Layer, batch: int) -> Layer:
         macs=layer.macs * batch,
         groups=layer.groups * (batch if paired else 1),
         m=layer.m * (1 if paired else batch),
+        batch=1 if paired else batch,
         in_shape=(layer.in_shape[0] * batch, *layer.in_shape[1:]) if layer.in_shape else (),
         out_shape=(layer.out_shape[0] * batch, *layer.out_shape[1:]) if layer.out_shape else (),
     )

@@ -57,6 +57,7 @@ class Layer:
         encoded_weight_bits: Stored size of the weights at their stated width after the platform's
             compression, where that is known; else the packed width counts.
         dilation: (height, width) between the window's taps.
+        batch: Inferences that it computes together, which m holds.
     """
 
     node: str
@@ -80,6 +81,7 @@ class Layer:
     rides: bool = False
     encoded_weight_bits: int | None = None
     dilation: tuple[int, int] = (1, 1)
+    batch: int = 1
 
     @property
     def out_elements(self) -> int:
