@@ -7,6 +7,7 @@ padding costs time.
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cache
 from math import ceil
 
 from hwsim.errors import PlatformError
@@ -103,17 +104,20 @@ def streaming(platform: NpuPlatform, array: SystolicArray | RowStationaryArray) 
     sum_bits = max(row.accumulator_bits for row in platform.precision)
     elements = array.rows.count * array.columns.count
     if isinstance(array, SystolicArray):
-        grid = systolic(array)
+        systole = systolic(array)
 
+        @cache
         def demand(layer: Layer) -> Demand:
-            words = sram_accesses(grid, Gemm(layer.m, layer.n, layer.k), accumulators=True)
+            words = sram_accesses(systole, Gemm(layer.m, layer.n, layer.k), accumulators=True)
             return Demand(layer.groups * words.input_reads, layer.groups * words.weight_reads)
 
         return Streaming(sum_bits, elements, demand)
 
-    def mapped(unit: Unit, layer: Layer) -> OwnSchedule:
-        where = f"{platform.name}: unit {unit.name!r}"
-        shape, mapping = _mapped(array, layer, where)
+    grid = row_stationary_array(array)
+
+    @cache
+    def mapped(unit: str, layer: Layer) -> OwnSchedule:
+        shape, mapping = _mapped(grid, layer, f"{platform.name}: unit {unit!r}")
         nest = loop_nest(layer)
         words = dram_words(shape, mapping, nest.groups * nest.ifmap_elements)
         return OwnSchedule(
@@ -128,8 +132,9 @@ def streaming(platform: NpuPlatform, array: SystolicArray | RowStationaryArray) 
             working_bits=8 * (input_bytes(shape, mapping) + sum_bytes(shape, mapping)),
         )  # fmt: skip
 
+    @cache
     def shared(layer: Layer) -> Demand:
-        shape, mapping = _mapped(array, layer, platform.name)
+        shape, mapping = _mapped(grid, layer, platform.name)
         steps = ceil(shape.channels / (mapping.q * mapping.r))
         inputs = buffer_words(shape, mapping) - 2 * shape.output_words * steps
         # The last of the sums are outputs, which the unit that reads them pays for.
@@ -170,17 +175,18 @@ def layer_cycles(
     """
     if isinstance(array, SystolicArray):
         return layer.groups * _systolic_cycles(array, layer, slowdown)
-    shape, mapping = _mapped(array, layer, where)
-    return slowdown * row_stationary_cycles(shape, mapping, row_stationary_array(array).links)
+    grid = row_stationary_array(array)
+    shape, mapping = _mapped(grid, layer, where)
+    return slowdown * row_stationary_cycles(shape, mapping, grid.links)
 
 
-def _mapped(array: RowStationaryArray, layer: Layer, where: str) -> tuple[Convolution, Mapping]:
+def _mapped(grid: Array, layer: Layer, where: str) -> tuple[Convolution, Mapping]:
     """Return a layer as a convolution, and its mapping: the best for one image, for as many as fit.
 
     Raises:
         PlatformError: If no mapping fits.
     """
-    shape, grid = _convolution(layer), row_stationary_array(array)
+    shape = _convolution(layer)
     mapping = best_mapping(grid, shape)
     if mapping is None:
         raise PlatformError(

@@ -67,8 +67,26 @@ def cost(
         rows=tuple(_rows(units, platform, priced, chosen, batch)),
         selection=chosen,
         pipelined=isinstance(platform, FpgaPlatform),
-        notes=tuple(platform.notes),
+        notes=(*platform.notes, *_batch_notes(platform, batch)),
     )
+
+
+def _batch_notes(platform: Platform, batch: int) -> list[str]:
+    """Return what a batch means for the numbers of a table."""
+    if batch == 1:
+        return []
+    if goes_together(platform):
+        return [f"Costs are of one inference in a batch of {batch}."]
+    return [
+        f"Inferences follow each other here: one in a batch of {batch} costs what one alone does."
+    ]
+
+
+def goes_together(platform: Platform) -> bool:
+    """Return whether the inferences of a batch go through each layer together."""
+    if isinstance(platform, NpuPlatform):
+        return not isinstance(platform.array, NpuArray)
+    return isinstance(platform, GpuPlatform)
 
 
 def _rows(
@@ -142,9 +160,7 @@ def movements(
 
     Empty for a platform whose memories have no schedule of this kind.
     """
-    if not isinstance(platform, GpuPlatform | NpuPlatform):
-        return {}
-    if isinstance(platform, NpuPlatform) and isinstance(platform.array, NpuArray):
+    if not (goes_together(platform) and isinstance(platform, GpuPlatform | NpuPlatform)):
         return {}
     together = [batched(unit, batch) for unit in units]
     mover = mover_of(platform, together)

@@ -114,13 +114,13 @@ class Streaming:
         sum_bits: Width of its accumulators.
         register_sums: Accumulators in the array, for a platform that has no memory for them.
         demand: What the array reads of a layer; None: every operand once.
-        own: The array's own schedule of a layer; None: the one of least traffic is searched.
+        own: The array's own schedule of a unit's layer; None: the one of least traffic is searched.
     """
 
     sum_bits: int
     register_sums: int = 1
     demand: Callable[[Layer], Demand] | None = None
-    own: Callable[[Unit, Layer], OwnSchedule] | None = None
+    own: Callable[[str, Layer], OwnSchedule] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -292,7 +292,7 @@ class Mover:
                 if nest is None or stage.ifmap_in is None:
                     continue
                 if self._streaming.own is not None:
-                    bits = self._streaming.own(unit, layer).working_bits
+                    bits = self._streaming.own(unit.name, layer).working_bits
                 else:
                     widths = (_widest_input(unit, self._widest), self._widest.weight_bits)
                     border = self._border(stage, layer, widths, 0, resident=False)
@@ -377,6 +377,8 @@ class Mover:
         if all(around.total(bits) <= room for around in crowd):
             taken = {around.order: around.own(bits) + around.others for around in crowd}
             cases = self._case(stage, unit, option, taken, resident=True)
+            if any(case.weight_extra + case.sums == 0 for case in cases):
+                return cases  # nothing can move less
         return cases + self._case(stage, unit, option, beside, resident=False)
 
     def _case(
@@ -438,7 +440,7 @@ class Mover:
     ) -> Streamed | None:
         """Return the schedule of a layer, the array's own if it has one."""
         if self._streaming.own is not None:
-            own = self._streaming.own(unit, layer)
+            own = self._streaming.own(unit.name, layer)
             if any(own.working_bits > room.bits for room in border.rooms if room.ifmap):
                 return None
             return Streamed(
@@ -481,7 +483,7 @@ class Mover:
             for room, name in zip(border.rooms, dict.fromkeys(names), strict=False):
                 needed = smallest_bits(nest, border, room)
                 if self._streaming.own is not None:
-                    needed = self._streaming.own(unit, layer).working_bits
+                    needed = self._streaming.own(unit.name, layer).working_bits
                 if needed > room.bits:
                     raise PlatformError(
                         f"{where}: layer {layer.node!r} must find {needed / 8:.0f} bytes of "
