@@ -379,6 +379,9 @@ class Mover:
             cases = self._case(stage, unit, option, taken, resident=True)
             if any(case.weight_extra + case.sums == 0 for case in cases):
                 return cases  # nothing can move less
+        outside = self._usable(stage.ifmap_out) if stage.ifmap_out is not None else 0
+        if any(around.own(bits) > outside for around in crowd):
+            return cases
         return cases + self._case(stage, unit, option, beside, resident=False)
 
     def _case(
@@ -466,10 +469,11 @@ class Mover:
         level = stage.ifmap_in
         own = max((around.own(option.activation_bits) for around in crowd), default=0)
         where = f"{self._name}: unit {unit.name!r}"
-        if level is not None and stage.ifmap_out is None and own > self._usable(level):
+        last = stage.ifmap_out or level
+        if last is not None and own > self._usable(last):
             raise PlatformError(
-                f"{where}: its activation tensors must fit {self._usable(level) / 8:.0f} bytes "
-                f"of {level.name}, not {own / 8:.0f}"
+                f"{where}: its activation tensors must fit {self._usable(last) / 8:.0f} bytes "
+                f"of {last.name}, not {own / 8:.0f}"
             )
         resident = stage.ifmap_out is None
         taken = own if resident else 0

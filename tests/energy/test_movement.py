@@ -216,6 +216,83 @@ def test_two_levels_on_the_chip_have_a_border_each() -> None:
     assert movement.resident  # 32 KiB of input fit the far one
 
 
+@st.composite
+def hierarchies(draw: st.DrawFn) -> list[dict[str, Any]]:
+    """Return memories of any make: one to three on the chip, a DRAM, perhaps a flash."""
+    found = []
+    for index in range(draw(st.integers(1, 3))):
+        holds = draw(st.sampled_from([BOTH, ["weights"], ["activations"]]))
+        more: dict[str, Any] = {}
+        buffered = draw(st.sampled_from([None, True, False]))
+        if buffered is not None:
+            more["double_buffered"] = buffered
+        if "weights" in holds:
+            more["keeps_weights"] = draw(st.booleans())
+        found.append(level(f"l{index}", draw(st.sampled_from([1.5, 6, 48])), holds, **more))
+    outside = draw(
+        st.sampled_from(
+            [[BOTH], [["activations"], ["weights"]], [["weights"]], [BOTH, ["weights"]]]
+        )
+    )
+    if outside == [["weights"]] and not any("activations" in x["holds"] for x in found):
+        outside = [BOTH]
+    return found + [level(f"far{i}", None, holds) for i, holds in enumerate(outside)]
+
+
+@given(
+    network=networks, memory=hierarchies(), dataflow=st.sampled_from(["os", "ws", "is"]),
+    more=st.floats(1, 20),
+)  # fmt: skip
+@settings(max_examples=150, deadline=None)
+def test_any_hierarchy_keeps_the_laws(
+    network: tuple[Unit, ...], memory: list[dict[str, Any]], dataflow: str, more: float
+) -> None:
+    platform = array(*memory, dataflow=dataflow)
+    try:
+        table = cost(network, platform, W8A8, [Option(4, 4)])
+    except PlatformError as error:
+        assert "smallest tiles" in str(error) or "its activation tensors must fit" in str(error)
+        return
+    larger = [
+        x | {"capacity": number(x["capacity"]["value"] * more, "KiB")} if "capacity" in x else x
+        for x in memory
+    ]
+    after = cost(network, array(*larger, dataflow=dataflow), W8A8, [Option(4, 4)])
+    units = {unit.name: unit for unit in network}
+    for row, grown in zip(table.rows, after.rows, strict=True):
+        unit, widths = units[row.unit], row.option or W8A8
+        reads = sum(t.elements * t.reads * (t.bits or widths.activation_bits) for t in unit.tensors)
+        assert sum(row.memory_bytes.values()) >= row.weight_bytes + reads / 8
+        outermost = sum(row.memory_bytes[x["name"]] for x in memory if not x["on_chip"])
+        assert sum(grown.memory_bytes[x["name"]] for x in memory if not x["on_chip"]) <= outermost
+        assert row.latency_s is not None
+        assert row.latency_s >= max(row.memory_bytes.values()) / 1e9 * (1 - 1e-12)
+        assert all(size >= 0 for size in row.memory_bytes.values())
+        if row.option == W8A8:
+            less = table.row(row.unit, Option(4, 4))
+            assert all(less.memory_bytes[name] <= size for name, size in row.memory_bytes.items())
+
+
+@given(network=networks)
+@settings(max_examples=40, deadline=None)
+def test_a_mapping_of_its_own_keeps_the_floors(network: tuple[Unit, ...]) -> None:
+    platform = load_platform("eyeriss")
+    selection = {unit.name: W8A8 for unit in network if unit.has_choice}
+    # The global buffer and the scratchpads of 168 elements, in 8-bit words.
+    words = 108 * 1024 + 168 * (448 + 24 + 48)
+    for unit, movement in zip(
+        network, movements(network, platform, selection).values(), strict=True
+    ):
+        layers = {layer.node: layer for layer in unit.layers}
+        for streamed in movement.streamed:
+            nest = loop_nest(layers[streamed.node])
+            assert streamed.weight_bits >= 8 * nest.groups * nest.weight_elements
+            if not streamed.resident:
+                moved = (streamed.ifmap_bits + streamed.weight_bits) / 8
+                floor = nest.groups * (io_floor_words(nest, words) - nest.ofmap_elements)
+                assert moved >= max(floor, nest.groups * nest.ifmap_elements)
+
+
 # What stays inside
 
 
