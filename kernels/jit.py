@@ -18,6 +18,7 @@ import numba
 import hwsim.profile
 
 F = TypeVar("F", bound=Callable[..., object])
+T = TypeVar("T")
 
 
 @cache
@@ -28,7 +29,7 @@ def cache_folder() -> str | None:
     """
     digest = hashlib.sha256(f"{numba.__version__} {llvmlite.__version__}".encode())
     # Requant numbers are frozen into machine code, so their file counts as a kernel source.
-    for source in (*sorted(Path(__file__).parent.glob("*.py")), Path(hwsim.profile.__file__)):
+    for source in (*sorted(Path(__file__).parent.rglob("*.py")), Path(hwsim.profile.__file__)):
         digest.update(source.read_bytes())
     base = os.environ.get("NUMBA_CACHE_DIR") or os.environ.get("XDG_CACHE_HOME")
     parent = Path(base) if base else Path.home() / ".cache"
@@ -42,13 +43,28 @@ def cache_folder() -> str | None:
 
 def jit(function: F) -> F:
     """Compile a kernel: no GIL, no fast math, cached on disk where a folder can be written."""
+    return cast(F, _with_cache(lambda on_disk: numba.njit(nogil=True, cache=on_disk)(function)))
+
+
+def native(kernel: Callable[[int], None]) -> Any:
+    """Compile a kernel as a C function of one int64, cached likewise; `.address` is where it is.
+
+    A kernel may close over ints and strings alone: they become constants of its machine code and
+    part of its key on disk. What it calls must live in modules: a key holds no address.
+    """
+    signature = numba.types.void(numba.types.int64)
+    return _with_cache(lambda on_disk: numba.cfunc(signature, cache=on_disk)(kernel))
+
+
+def _with_cache(compile_kernel: Callable[[bool], T]) -> T:
+    """Compile with the cache folder set, which Numba reads while its decorators run."""
     folder = cache_folder()
     if folder is None:
-        return cast(F, numba.njit(nogil=True)(function))
+        return compile_kernel(False)
     settings = cast(Any, numba.config)
     before = settings.CACHE_DIR
-    settings.CACHE_DIR = folder  # read once, while the decorator runs
+    settings.CACHE_DIR = folder
     try:
-        return cast(F, numba.njit(nogil=True, cache=True)(function))
+        return compile_kernel(True)
     finally:
         settings.CACHE_DIR = before

@@ -198,13 +198,12 @@ def softmax_table(scale: float, classes: int) -> NDArray[np.float32]:
     return np.array([math.exp((i - 255 + lift) * scale) for i in range(256)], np.float32)
 
 
-def lower_softmax_table(site: Site) -> Step:
-    """Lower SOFTMAX as QLinearSoftmax: a table of float32 exponentials, summed in order."""
+def lifted_exponentials(site: Site) -> tuple[NDArray[np.float32], float]:
+    """Return the table of a softmax by LIFTED_EXP, and the codes of its result to the unit."""
     attrs = site.node.attrs
     assert isinstance(attrs, SoftmaxAttrs)
     x, out = site.operand(0), site.result()
     classes = x.shape[-1]
-    dtype = site.integer(out)
     if site.integer(x).bits != 8 or attrs.beta != 1.0:
         raise site.fail("input must hold 8-bit codes, and beta be 1")
     scale = float32_quotient(1, site.scale_of(out))
@@ -215,6 +214,15 @@ def lower_softmax_table(site: Site) -> Step:
             f"output scale must be larger for {classes} classes, not {site.scale_of(out):g}; "
             "float32 overflows"
         )
+    return table, steps
+
+
+def lower_softmax_table(site: Site) -> Step:
+    """Lower SOFTMAX as QLinearSoftmax: a table of float32 exponentials, summed in order."""
+    x, out = site.operand(0), site.result()
+    classes = x.shape[-1]
+    dtype = site.integer(out)
+    table, steps = lifted_exponentials(site)
     zero = int(site.zero_of(out))
 
     def step(arrays: Sequence[Array]) -> tuple[Array, ...]:

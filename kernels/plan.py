@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from types import MappingProxyType
 
 from hwsim.batch import batch_size, entries, joined, own_batch, with_batch
@@ -50,6 +50,9 @@ from .lower_recurrent import lower_lstm, lower_svdf
 from .lower_reduce import lower_mean, lower_pool
 from .lower_softmax import lower_softmax
 from .lower_table import lower_table
+from .native.call import Native
+from .native.operators import native_node
+from .native.program import Item, Program, Runner
 from .scaling import Site
 
 KERNELS: Mapping[Op, Callable[[Site], Step | Lowered]] = MappingProxyType(
@@ -106,13 +109,17 @@ CHUNK = 8
 
 @dataclass(frozen=True)
 class Call:
-    """A kernel call of a plan: the step, the names it reads, makes and frees, its constants."""
+    """A node of a plan: the step, the names it reads, makes and frees, its constants.
+
+    `native` is the same step as machine code, where there is any.
+    """
 
     step: Step
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     dead: tuple[str, ...]
     constants: Mapping[str, Array | Scaling | int]
+    native: Native | None = None
 
 
 @dataclass(frozen=True)
@@ -131,6 +138,27 @@ class Plan:
 
     def run(self, inputs: Mapping[str, Array], *, keep_all: bool = False) -> dict[str, Array]:
         """Return outputs, or every activation if `keep_all`."""
+        runner = self._all if keep_all else self._outputs
+        return self._stepwise(inputs, keep_all) if runner is None else runner.run(inputs)
+
+    @cached_property
+    def _outputs(self) -> "Runner | None":
+        return self._runner(keep_all=False)
+
+    @cached_property
+    def _all(self) -> "Runner | None":
+        return self._runner(keep_all=True)
+
+    def _runner(self, *, keep_all: bool) -> "Runner | None":
+        """Return the program of this plan, or None where nothing in it is machine code."""
+        if all(call.native is None for call in self.calls):
+            return None
+        items = tuple(
+            Item(call.inputs, call.outputs, call.step, call.native) for call in self.calls
+        )
+        return Runner(Program(self.graph, items, self.constants, keep_all))
+
+    def _stepwise(self, inputs: Mapping[str, Array], keep_all: bool) -> dict[str, Array]:
         arrays: dict[str, Array] = {**self.constants, **inputs}
         for call in self.calls:
             made = call.step([arrays[name] for name in call.inputs])
@@ -158,8 +186,12 @@ def lower(graph: Graph, profile: NumericProfile) -> Plan:
         try:
             made = KERNELS[node.op](site)
             lowered = made if isinstance(made, Lowered) else Lowered(made, {})
-            if node.name in bounds and bounds[node.name].bits > site.rule.accumulator_bits:
+            bits = bounds[node.name].bits if node.name in bounds else 0
+            native = None
+            if node.name in bounds and bits > site.rule.accumulator_bits:
                 lowered = Lowered(lower_narrow(site), lowered.constants)
+            else:
+                native = native_node(site, lowered.constants, bits)
         except HwsimError as error:
             if str(error).startswith("node "):
                 raise
@@ -173,7 +205,7 @@ def lower(graph: Graph, profile: NumericProfile) -> Plan:
             and not graph.values[name].is_constant
         )
         constants = MappingProxyType(dict(lowered.constants))
-        calls.append(Call(lowered.step, inputs, node.outputs, dead, constants))
+        calls.append(Call(lowered.step, inputs, node.outputs, dead, constants, native))
     arrays = {name: value.data for name, value in graph.values.items() if value.data is not None}
     return Plan(graph, tuple(calls), arrays)
 
