@@ -7,6 +7,7 @@ width and one scale. Layers that read one group are tied into one unit, by union
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from types import MappingProxyType
 
 from hwsim.attributes import ConvAttrs, MatMulAttrs, PoolAttrs
@@ -153,7 +154,30 @@ def workload(graph: Graph) -> tuple[Unit, ...]:
     """Return what one inference of a graph asks of a platform, in graph order.
 
     Data movement is addressing: it costs nothing by itself, but what is read through it is read.
+    The last few are kept: fusing a float graph takes far longer than pricing it.
     """
+    return _workload(_Same(graph))
+
+
+class _Same:
+    """A graph as a key: equal where it is the same object."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, _Same):
+            return NotImplemented
+        return self.graph is other.graph
+
+    def __hash__(self) -> int:
+        return id(self.graph)
+
+
+@lru_cache(maxsize=4)
+def _workload(key: _Same) -> tuple[Unit, ...]:
+    """Return the units of a graph, which is frozen, so that they cannot go stale."""
+    graph = key.graph
     single = with_batch(graph, 1) or graph
     parts = partition(single)
     tensors = _tensors_by_unit(parts)
