@@ -123,7 +123,7 @@ def place(
         if _fits(level, traffic.live_bits):
             break
     else:
-        largest = max(level.usable_bits / 8 for level in homes if level.usable_bits)
+        largest = max(level.usable_bits or 0 for level in homes) / 8
         raise PlatformError(
             f"{where}: its activation tensors must fit {largest:.0f} bytes of {homes[-1].name}, "
             f"not {traffic.live_bits / 8:.0f}"

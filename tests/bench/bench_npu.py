@@ -81,3 +81,52 @@ def test_cold(benchmark):
         return cost(units, platform, W8A8)
 
     benchmark(anew)
+
+
+def bottleneck(inputs: int, width: int, stride: int):
+    """Return a residual block of ResNet-50 (the stride on its 3 x 3 convolution)."""
+    from torch import nn
+
+    class Block(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.body = nn.Sequential(
+                nn.Conv2d(inputs, width, 1), nn.ReLU(),
+                nn.Conv2d(width, width, 3, stride, 1), nn.ReLU(),
+                nn.Conv2d(width, 4 * width, 1),
+            )  # fmt: skip
+            changes = stride > 1 or inputs != 4 * width
+            self.skip = nn.Conv2d(inputs, 4 * width, 1, stride) if changes else nn.Identity()
+
+        def forward(self, x):
+            return nn.functional.relu(self.body(x) + self.skip(x))
+
+    return Block()
+
+
+@pytest.fixture(scope="module")
+def graph():
+    """ResNet-50 at 224 x 224, batch norms folded, random weights."""
+    import torch
+    from torch import nn
+
+    import hwsim
+
+    layers = [nn.Conv2d(3, 64, 7, 2, 3), nn.ReLU(), nn.MaxPool2d(3, 2, 1)]
+    inputs = 64
+    for width, blocks, first in ((64, 3, 1), (128, 4, 2), (256, 6, 2), (512, 3, 2)):
+        for block in range(blocks):
+            layers.append(bottleneck(inputs, width, first if block == 0 else 1))
+            inputs = 4 * width
+    layers += [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(2048, 1000)]
+    return hwsim.from_torch(nn.Sequential(*layers).eval(), torch.zeros(1, 3, 224, 224))
+
+
+@pytest.mark.parametrize("name", [name for name in WARM if name != "ethos_u55_32"])
+@pytest.mark.benchmark(group="price ResNet-50 from its graph")  # goal: 50 ms, fused graph kept
+def test_graph(benchmark, graph, name):
+    import hwsim
+
+    platform = load_platform(name)
+    hwsim.cost(graph, platform, W8A8, options=[])
+    benchmark(hwsim.cost, graph, platform, W8A8, options=[])
