@@ -24,6 +24,7 @@ from hwsim.quant import (
     quantize_array,
 )
 
+from .arith import Scaling
 from .elementwise import look_up
 from .float32 import add_ratios, average_pool_float32, multiply_ratio, softmax_table_rows
 from .lower_linear import Array, Lowered, Step
@@ -143,14 +144,21 @@ def joined_codes(site: Site, part: Value) -> NDArray[np.integer]:
     return requantized(site, all_reals(site, part))
 
 
-def lower_mean_ratio(site: Site, axes: Sequence[int]) -> Step:
-    """Lower a mean as QLinearGlobalAveragePool: the sum times s_x / (s_out * n) in float32."""
+def mean_ratio_scaling(site: Site, axes: Sequence[int]) -> Scaling:
+    """Return the scaling of a sum by s_x / (s_out * n) in float32."""
     x, out = site.operand(0), site.result()
     count = math.prod(x.shape[axis] for axis in axes)
     ratio = float32_quotient(site.scale_of(x), float32_product(site.scale_of(out), count))
     dtype = site.integer(out)
     zero_point = int(site.zero_of(out))
-    scaling = fixed_scaling(site.rule, [ratio], zero_point, dtype.min, dtype.max)
+    return fixed_scaling(site.rule, [ratio], zero_point, dtype.min, dtype.max)
+
+
+def lower_mean_ratio(site: Site, axes: Sequence[int]) -> Step:
+    """Lower a mean as QLinearGlobalAveragePool: the sum times a ratio in float32."""
+    x, out = site.operand(0), site.result()
+    count = math.prod(x.shape[axis] for axis in axes)
+    scaling = mean_ratio_scaling(site, axes)
     x_zero = site.zero_of(x)
     kept = tuple(axis for axis in range(len(x.shape)) if axis not in axes)
 

@@ -131,11 +131,13 @@ class Range:
         zero: Zero point of the result.
         low: Smallest code minus the zero point.
         high: Largest code minus the zero point.
+        codes: Smallest and largest code where they are known now, which saves steps.
     """
 
     zero: Any
     low: Any
     high: Any
+    codes: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -149,7 +151,8 @@ class Factors:
         right: int32: the second shift of the double rules; the whole shift, 1 or more, of others.
         real: float32 or float64; read by floating-point rules.
         near: Whether no accumulator needs a left shift or more than 31 bits, and all right shifts
-            are 1 or more: a double rule then needs no care for overflow.
+            are 1 or more (31 or more of a rule of one rounding), so that results have 31 bits: a
+            fixed-point rule then needs no care for overflow.
     """
 
     multiplier: Any
@@ -212,13 +215,16 @@ def requantize(b: Any, rule: Requant, acc: Any, factors: Factors, limits: Range)
     elif rule in DOUBLES:
         scaled = _twice(b, rule, acc, factors)
     elif rule in SINGLES:
-        return b.add(_once(b, rule, acc, factors, (low, high)), zero)
+        scaled = _once(b, rule, acc, factors, None if factors.near else (low, high))
     elif rule is Requant.FLOAT32_HALF_EVEN:
         floats = vector(F32, lanes)
         exact = b.fmul(b.sitofp(acc, floats), factors.real)
         return b.add(_nearest_even(b, exact, b.sitofp(low, floats), b.sitofp(high, floats)), zero)
     else:
         return b.add(_real(b, acc, factors, low, high), zero)
+    if factors.near and limits.codes is not None:
+        least, most = (constant(acc.type, code) for code in limits.codes)
+        return upper(b, lower(b, b.add(scaled, zero), most), least)
     return b.add(upper(b, lower(b, scaled, high), low), zero)
 
 
@@ -263,18 +269,21 @@ def _woven(b: Any, even: Any, odd: Any, kind: Any) -> Any:
     return shuffle(b, b.bitcast(even, kind), b.bitcast(odd, kind), picks)
 
 
-def _once(b: Any, rule: Requant, acc: Any, factors: Factors, limits: tuple[Any, Any]) -> Any:
-    """Return acc * multiplier / 2**right with one rounding, clamped to `limits`."""
+def _once(b: Any, rule: Requant, acc: Any, factors: Factors, limits: tuple[Any, Any] | None) -> Any:
+    """Return acc * multiplier / 2**right with one rounding, clamped to `limits` if any."""
     products = _products(b, acc, factors.multiplier)
     wide = products[0].type
     word = constant(wide, 32)
     both = b.bitcast(factors.right, wide)
     shifts = b.and_(both, constant(wide, 0xFFFFFFFF)), b.lshr(both, word)
-    lows, highs = (_halves(b, limit) for limit in limits)
     even, odd = (
-        upper(b, lower(b, _shifted_once(b, rule, product, shift), high), low)
-        for product, shift, low, high in zip(products, shifts, lows, highs, strict=True)
+        _shifted_once(b, rule, product, shift)
+        for product, shift in zip(products, shifts, strict=True)
     )
+    if limits is not None:
+        lows, highs = (_halves(b, limit) for limit in limits)
+        even = upper(b, lower(b, even, highs[0]), lows[0])
+        odd = upper(b, lower(b, odd, highs[1]), lows[1])
     return _woven(b, even, b.shl(odd, word), acc.type)
 
 

@@ -52,7 +52,8 @@ def pack_factors(
     rule = Requant(scaling.rule)
     zero = scaling.zero_point
     low, high = scaling.qmin - zero, scaling.qmax - zero
-    limit = (_INT32[0], _INT32[1]) if rule is Requant.NONE else (-_EXACT_FLOAT, _EXACT_FLOAT)
+    in_float32 = rule in (Requant.FLOAT32_HALF_EVEN, Requant.FLOAT32_SHIFTED)
+    limit = (-_EXACT_FLOAT, _EXACT_FLOAT) if in_float32 else _INT32
     if not (limit[0] <= low <= high <= limit[1]) or (out_bits > 16 and rule is not Requant.NONE):
         return None
     shift, multiplier = scaling.right_shift, scaling.multiplier
@@ -68,6 +69,7 @@ def pack_factors(
         right = shift + scaling.fraction
         if right.min() < 1 or right.max() > 62:
             return None
+        near = 0 < sum_bits < 32 and bool(right.min() >= 31)
     if rule.is_fixed and not (_INT32[0] < multiplier.min() <= multiplier.max() <= _INT32[1]):
         return None
     real = np.float64 if rule is Requant.REAL_HALF_AWAY else np.float32
@@ -79,6 +81,14 @@ def pack_factors(
         padded(scaling.real, channels, real),
         zero, low, high, near,
     )  # fmt: skip
+
+
+def whole_range(factors: Factors, dtype: IntType) -> str:
+    """Return the name of a result's storage if its codes end where that ends, else ""."""
+    storage = np.dtype(dtype.storage)
+    limits = np.iinfo(storage)
+    own = (factors.low + factors.zero, factors.high + factors.zero)
+    return storage.name if factors.near and own == (limits.min, limits.max) else ""
 
 
 def padded(array: NDArray[Any], channels: int, dtype: Any) -> NDArray[Any]:
