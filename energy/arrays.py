@@ -1,7 +1,7 @@
 """Time and energy on a systolic or row-stationary array.
 
 The array works on one layer after the other; it and the memories overlap where their buffers are
-double (`traffic.latency_s`). What moves is in `movement`; where weights come in whole tiles, their
+double (`traffic.latency_s`). What moves is in `mover`; where weights come in whole tiles, their
 padding costs time.
 """
 
@@ -17,7 +17,8 @@ from hwsim.tables import Option, UnitCost
 from hwsim.workload import Layer, Unit, Work
 
 from .loop_nest import MULTIPLIES, loop_nest
-from .movement import Demand, Mover, OwnSchedule, Streaming
+from .movement import Demand, OwnSchedule, Streaming
+from .mover import Mover
 from .row_stationary import (
     Array,
     Convolution,

@@ -20,7 +20,8 @@ from hwsim.platform import GpuPlatform, Precision
 from hwsim.tables import Option, UnitCost
 from hwsim.workload import Layer, Unit, Work
 
-from .movement import Mover, Streaming
+from .movement import Streaming
+from .mover import Mover
 from .traffic import FIXED, latency_s, memory_energy_j
 
 

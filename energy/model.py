@@ -17,7 +17,8 @@ from hwsim.tables import CostTable, Option, UnitCost
 from hwsim.workload import Unit
 
 from . import analytic, arrays, fpga, gpu, mcu, npu
-from .movement import Movement, Mover
+from .movement import Movement
+from .mover import Mover
 from .residence import batched
 from .traffic import FIXED, stored_weight_bits
 

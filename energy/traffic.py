@@ -2,7 +2,7 @@
 
 Every tensor is packed at its true width and touched as often as its owner says; no operand is
 fetched twice, so these are the compulsory bytes: a floor for any schedule, never less. What
-schedules add to them is in `movement`.
+schedules add to them is in `mover`.
 
 Where they go on a block engine, which has a schedule of its own (`place`):
 
