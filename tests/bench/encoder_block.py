@@ -95,7 +95,7 @@ def _median_us(action: Any, rounds: int = 15) -> float:
 
 def node_times(plan: Plan, codes: Mapping[str, np.ndarray]) -> list[tuple[str, str, bool, float]]:
     """Return name, operator, whether it is machine code, and microseconds of every node."""
-    from hwsim.kernels.native.memory import walk
+    from hwsim.kernels.native.memory import walk_kernel
 
     runner = plan._outputs
     assert runner is not None
@@ -111,8 +111,12 @@ def node_times(plan: Plan, codes: Mapping[str, np.ndarray]) -> list[tuple[str, s
             took = _median_us(lambda item=item: program._step(arena, item))
         else:
             first, call = call, call + len(work.calls)
-            entries, at = every_entry[first:call], start + first * pitch
-            took = _median_us(lambda entries=entries, at=at: walk(entries, at, pitch))
+            words_of_walk = np.array(
+                [every_entry[first:].__array_interface__["data"][0], call - first,
+                 start + first * pitch, pitch]
+            )  # fmt: skip
+            at = words_of_walk.__array_interface__["data"][0]
+            took = _median_us(lambda at=at, kept=words_of_walk: walk_kernel().on(at))
         rows.append((node.name, node.op.value, work is not None, took))
     return rows
 
