@@ -12,6 +12,7 @@ if TYPE_CHECKING:
         allocate,
         attribute,
         calibrate,
+        configuration_totals,
         cost,
         from_torch,
         identify,
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
         sensitivity,
         sweep,
         trace,
+        uncertainty,
         uniform_allocations,
         validate,
     )
@@ -47,6 +49,7 @@ __all__ = [
     "allocate",
     "attribute",
     "calibrate",
+    "configuration_totals",
     "cost",
     "from_torch",
     "identify",
@@ -62,6 +65,7 @@ __all__ = [
     "sweep",
     "trace",
     "trace_rtl",
+    "uncertainty",
     "uniform_allocations",
     "validate",
 ]
