@@ -67,95 +67,101 @@ class Swept:
 
 
 class _Plans:
-    """Lowered pieces, and the plans of passes that are put together from them.
+    """The plans of passes, put together from lowered pieces.
 
-    What fits the limit is kept: pieces that most passes have first, then passes whose pieces are
-    all kept. What does not fit is made again for each use.
+    Plans that fit the limit are kept with their pieces; others are made again for each use.
     """
 
     def __init__(self, shared: Shared, profile: NumericProfile, limit: int, threads: int) -> None:
-        """Prove and lower every piece; keep those that fit.
-
-        Raises:
-            GraphError: If a configuration may not run under the profile.
-        """
+        """Keep none yet."""
         self.shared, self.profile, self.limit, self.threads = shared, profile, limit, threads
         self.bytes = 0
         self._pieces: dict[int, tuple[Call, ...]] = {}
         self._passes: dict[int, Plan] = {}
         self._counted: dict[int, Array] = {}
-        for number, piece in shared.pieces.items():
-            try:
-                plan = lower(piece, profile)
-            except HwsimError as error:
-                raise GraphError(f"configuration {shared.users[number]!r}: {error}") from error
-            size = self._added(_arrays(plan))
-            if self.bytes + size <= limit:
-                self.bytes += size
-                self._pieces[number] = plan.calls
-                self._counted |= {id(array): array for array in _arrays(plan)}
 
-    def keep(self, passes: Sequence[Pass]) -> int:
-        """Keep plans of passes as far as they fit; return the largest working size of any."""
+    def prepare(self, passes: Sequence[Pass]) -> int:
+        """Prove, lower and pack everything; keep what fits.
+
+        Returns:
+            The largest size of the values of any pass, in bytes.
+
+        Raises:
+            GraphError: If a configuration may not run under the profile.
+        """
         most = 0
         for index, part in enumerate(passes):
             working = part.working_bytes
             if part.graph is not None:
-                plan = self._built(part)
-                program = plan.program
-                arena = program.arena_bytes if program else 0
-                arrays = program.arrays if program else ()
-                working = part.held_bytes + arena if program else working
-                size = self.threads * arena + self._added(arrays)
-                if self._pieces.keys() >= set(part.pieces) and self.bytes + size <= self.limit:
-                    self.bytes += size
-                    self._passes[index] = plan
-                    self._counted |= {id(array): array for array in arrays}
+                pieces = self._lowered(part)
+                plan = _joined(part.graph, [call for n in part.pieces for call in pieces[n]])
+                arena = plan.program.arena_bytes if plan.program else 0
+                working = part.held_bytes + arena if plan.program else working
+                self._keep(index, plan, pieces, arena)
             most = max(most, working)
         return most
 
     def of(self, index: int, part: Pass) -> Plan:
-        """Return the plan of a pass."""
+        """Return the plan of a pass that runs nodes."""
         kept = self._passes.get(index)
-        return self._built(part) if kept is None else kept
+        if kept is not None:
+            return kept
+        assert part.graph is not None
+        pieces = self._lowered(part)
+        return _joined(part.graph, [call for number in part.pieces for call in pieces[number]])
 
-    def _added(self, arrays: Sequence[Array]) -> int:
-        """Return the size of arrays that were not counted yet."""
-        new = {id(array): array.nbytes for array in arrays if id(array) not in self._counted}
-        return sum(new.values())
+    def _keep(
+        self, index: int, plan: Plan, pieces: Mapping[int, tuple[Call, ...]], arena: int
+    ) -> None:
+        """Keep a plan if there is room; what another plan holds already takes none."""
+        new = {id(array): array for array in _arrays(plan) if id(array) not in self._counted}
+        size = self.threads * arena + sum(array.nbytes for array in new.values())
+        if self.bytes + size <= self.limit:
+            self.bytes += size
+            self._counted |= new
+            self._passes[index] = plan
+            self._pieces |= pieces
 
-    def _built(self, part: Pass) -> Plan:
-        graph = part.graph
-        assert graph is not None
-        calls = [call for number in part.pieces for call in self._calls(number)]
-        last = {name: index for index, call in enumerate(calls) for name in call.inputs}
-        staying = {*graph.output_names, *(n for n, v in graph.values.items() if v.is_constant)}
-        ready = tuple(
-            replace(
-                call,
-                dead=tuple(
-                    name
-                    for name in dict.fromkeys(call.inputs)
-                    if last[name] == index and name not in staying
-                ),
-            )
-            for index, call in enumerate(calls)
+    def _lowered(self, part: Pass) -> dict[int, tuple[Call, ...]]:
+        """Return the lowered pieces of a pass by number."""
+        found = {}
+        for number in dict.fromkeys(part.pieces):
+            kept = self._pieces.get(number)
+            try:
+                found[number] = kept or lower(self.shared.pieces[number], self.profile).calls
+            except HwsimError as error:
+                user = self.shared.users[number]
+                raise GraphError(f"configuration {user!r}: {error}") from error
+        return found
+
+
+def _joined(graph: Graph, calls: Sequence[Call]) -> Plan:
+    """Return the plan of lowered pieces in a row."""
+    last = {name: index for index, call in enumerate(calls) for name in call.inputs}
+    staying = {*graph.output_names, *(n for n, v in graph.values.items() if v.is_constant)}
+    ready = tuple(
+        replace(
+            call,
+            dead=tuple(
+                name
+                for name in dict.fromkeys(call.inputs)
+                if last[name] == index and name not in staying
+            ),
         )
-        constants = {n: value.data for n, value in graph.values.items() if value.data is not None}
-        return Plan(graph, ready, constants)
-
-    def _calls(self, number: int) -> tuple[Call, ...]:
-        kept = self._pieces.get(number)
-        return lower(self.shared.pieces[number], self.profile).calls if kept is None else kept
+        for index, call in enumerate(calls)
+    )
+    constants = {n: value.data for n, value in graph.values.items() if value.data is not None}
+    return Plan(graph, ready, constants)
 
 
 def _arrays(plan: Plan) -> list[Array]:
-    """Return the arrays that a lowered piece computes with."""
-    found = list(plan.constants.values())
+    """Return the arrays that a plan computes with."""
+    found = [*plan.constants.values(), *(plan.program.arrays if plan.program else ())]
     for call in plan.calls:
-        for constant in call.constants.values():
-            parts = constant if isinstance(constant, tuple) else (constant,)
-            found += [part for part in parts if isinstance(part, np.ndarray)]
+        if call.native is None:  # the reference of machine code is not there until it is asked for
+            for constant in call.constants.values():
+                parts = constant if isinstance(constant, tuple) else (constant,)
+                found += [part for part in parts if isinstance(part, np.ndarray)]
     return found
 
 
@@ -292,7 +298,7 @@ def plan_sweep(
     shared = Shared.of(sized.items())
     plans = _Plans(shared, profile, limit_bytes // 2, threads)
     chosen = shared.within((limit_bytes - limit_bytes // 2) // threads)
-    working = plans.keep(chosen.passes)
+    working = plans.prepare(chosen.passes)
     work = SweepWork(
         configurations=len(configurations),
         blocks=blocks,
