@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hwsim.graph import Graph
+from hwsim.graph import Graph, Value
 from hwsim.kernels.jit import native
 from hwsim.kernels.lower_linear import Lowered, Step
-from hwsim.kernels.scaling import Site, aligned
+from hwsim.kernels.scaling import Site, aligned, output_range
 from hwsim.profile import Method
 from hwsim.quant import IntType
 
+from .affine import SUMS, affine_add, affine_sum
 from .broadcast import broadcast
 from .call import Native, NativeCall, Place, Work
 from .elementwise import Constants
@@ -150,20 +151,28 @@ def binary(lower: Lower, vectors: Lowering | None = None) -> Lowering:
     """
 
     def lowering(tier: Tier, site: Site, constants: Constants, bits: int) -> Native | None:
-        made = vectors and vectors(tier, site, constants, bits)
-        if made is not None:
-            return made
-        values = [site.operand(0), site.operand(1)]
-        out = site.result()
-        for value in (*values, out):
-            fits = isinstance(value.dtype, IntType) and value.dtype.storage.itemsize == 1
-            if not fits or 0 in value.shape or value.quant is None or value.quant.axis is not None:
-                return None
-        if values[0].name == values[1].name:
-            return None
-        return _look_up_pairs(site, every_code(site, lower))
+        values = (site.operand(0), site.operand(1), site.result())
+        if all(map(_is_byte, values)) and values[0].name != values[1].name:
+            entries = None
+            if site.op in SUMS and has_byte_lookup(tier):
+                entries = every_code(site, lower)
+                low, high = output_range(site, site.activation)
+                form = affine_sum(site, entries, low, high)
+                if form is not None:
+                    return affine_add(site, form, low, high)
+            made = vectors and vectors(tier, site, constants, bits)
+            if made is not None:
+                return made
+            return _look_up_pairs(site, every_code(site, lower) if entries is None else entries)
+        return vectors and vectors(tier, site, constants, bits)
 
     return lowering
+
+
+def _is_byte(value: Value) -> bool:
+    """Return whether a value holds codes of one scale in bytes."""
+    is_byte = isinstance(value.dtype, IntType) and value.dtype.storage.itemsize == 1
+    return is_byte and 0 not in value.shape and value.quant is not None and value.quant.axis is None
 
 
 def _look_up_pairs(site: Site, entries: NDArray[np.integer]) -> Native:
