@@ -12,9 +12,9 @@ from .call import Native, Place, Work
 from .layout import Layout
 from .matrix import Constants, Product, bordered, convolution, needed_halo, repeated, windows
 from .matrix_kernel import depthwise_kernel
-from .packing import folded_bias, pack_factors, read_as, turned_zero
+from .packing import folded_bias, pack_factors, read_as, turned_zero, whole_range
 from .target import Tier
-from .tile import Codes, Shape
+from .tile import Codes, Shape, Variant
 
 _PIXELS = 4
 
@@ -47,9 +47,10 @@ def depthwise_conv_2d(tier: Tier, site: Site, constants: Constants, bits: int) -
     if codes is None or factors is None:
         return None
     taps = np.tile(weights.reshape(1, taps_h * taps_w, channels), pixels)
-    shape = Shape(_PIXELS, 1, np.dtype(out.dtype.storage).itemsize, factors.near)
+    size, whole = np.dtype(out.dtype.storage).itemsize, whole_range(factors, site.integer(out))
+    shape = Shape(_PIXELS, 1, size, factors.near, whole)
     made = Product(
-        depthwise_kernel(tier, codes, shape, factors.rule),
+        depthwise_kernel(Variant(tier, codes, shape, factors.rule, depthwise=True)),
         shape,
         codes,
         1,

@@ -10,11 +10,7 @@ from enum import IntEnum
 from functools import cache
 from typing import Any
 
-from numba import types
-from numba.core.errors import TypingError
-from numba.extending import intrinsic
-
-from hwsim.kernels.jit import native
+from hwsim.kernels.jit import intrinsic, native
 from hwsim.profile import Requant
 
 from . import emit
@@ -222,8 +218,14 @@ def _together(b: Any, shape: Shape, codes: Sequence[Any], steps: Sequence[_Step]
     return {Shape.SUM: b.add, Shape.DIFFERENCE: b.sub, Shape.PRODUCT: b.mul}[shape](one, other)
 
 
-def _line(typing_context: Any, text: Any, fields: Any, a: Any, b: Any, out: Any, count: Any) -> Any:
+@intrinsic
+def elementwise_line(
+    typing_context: Any, text: Any, fields: Any, a: Any, b: Any, out: Any, count: Any
+) -> Any:
     """Compute one line; see `emit_line`. The first argument is a constant, `Form.text`."""
+    from numba import types
+    from numba.core.errors import TypingError
+
     if not isinstance(text, types.StringLiteral):
         raise TypingError("form must be a constant")
     form = Form.of(text.literal_value)
@@ -233,9 +235,6 @@ def _line(typing_context: Any, text: Any, fields: Any, a: Any, b: Any, out: Any,
         return context.get_dummy_value()
 
     return types.void(text, *[types.int64] * 5), codegen
-
-
-elementwise_line: Any = intrinsic(prefer_literal=True)(_line)
 
 
 @cache

@@ -131,11 +131,13 @@ class Range:
         zero: Zero point of the result.
         low: Smallest code minus the zero point.
         high: Largest code minus the zero point.
+        codes: Smallest and largest code where they are known now, which saves steps.
     """
 
     zero: Any
     low: Any
     high: Any
+    codes: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -148,9 +150,8 @@ class Factors:
             `near`, half of the second shift's unit instead.
         right: int32: the second shift of the double rules; the whole shift, 1 or more, of others.
         real: float32 or float64; read by floating-point rules.
-        near: Whether no accumulator needs a left shift or more than 31 bits, and all right shifts
-            are 1 or more: a double rule then needs no care for overflow. Of others, whether all
-            that is left fits 32 bits.
+        near: Whether all results have 31 bits, and under a double rule no accumulator more, nor a
+            left shift, and all right shifts are 1 or more: it then needs no care for overflow.
     """
 
     multiplier: Any
@@ -213,13 +214,16 @@ def requantize(b: Any, rule: Requant, acc: Any, factors: Factors, limits: Range)
     elif rule in DOUBLES:
         scaled = _twice(b, rule, acc, factors)
     elif rule in SINGLES:
-        scaled = _once(b, rule, acc, factors, (low, high))
+        scaled = _once(b, rule, acc, factors, None if factors.near else (low, high))
     elif rule is Requant.FLOAT32_HALF_EVEN:
         floats = vector(F32, lanes)
         exact = b.fmul(b.sitofp(acc, floats), factors.real)
         return b.add(_nearest_even(b, exact, b.sitofp(low, floats), b.sitofp(high, floats)), zero)
     else:
         return b.add(_real(b, acc, factors, low, high), zero)
+    if factors.near and limits.codes is not None:
+        least, most = (constant(acc.type, code) for code in limits.codes)
+        return upper(b, lower(b, b.add(scaled, zero), most), least)
     return b.add(upper(b, lower(b, scaled, high), low), zero)
 
 
@@ -264,11 +268,8 @@ def _woven(b: Any, even: Any, odd: Any, kind: Any) -> Any:
     return shuffle(b, b.bitcast(even, kind), b.bitcast(odd, kind), picks)
 
 
-def _once(b: Any, rule: Requant, acc: Any, factors: Factors, limits: tuple[Any, Any]) -> Any:
-    """Return acc * multiplier / 2**right with one rounding, clamped to `limits` where it is long.
-
-    It is not where sums are near: what is left fits 32 bits.
-    """
+def _once(b: Any, rule: Requant, acc: Any, factors: Factors, limits: tuple[Any, Any] | None) -> Any:
+    """Return acc * multiplier / 2**right with one rounding, clamped to `limits` if any."""
     products = _products(b, acc, factors.multiplier)
     wide = products[0].type
     word = constant(wide, 32)
@@ -278,10 +279,10 @@ def _once(b: Any, rule: Requant, acc: Any, factors: Factors, limits: tuple[Any, 
         _shifted_once(b, rule, product, shift)
         for product, shift in zip(products, shifts, strict=True)
     )
-    if not factors.near:
-        (low_even, low_odd), (high_even, high_odd) = (_halves(b, limit) for limit in limits)
-        even = upper(b, lower(b, even, high_even), low_even)
-        odd = upper(b, lower(b, odd, high_odd), low_odd)
+    if limits is not None:
+        lows, highs = (_halves(b, limit) for limit in limits)
+        even = upper(b, lower(b, even, highs[0]), lows[0])
+        odd = upper(b, lower(b, odd, highs[1]), lows[1])
     return _woven(b, even, b.shl(odd, word), acc.type)
 
 
@@ -295,14 +296,13 @@ def _shifted_once(b: Any, rule: Requant, product: Any, shift: Any) -> Any:
     if rule is Requant.TRUNC:
         below = b.sub(b.shl(one, shift), one)
         return b.ashr(b.add(product, b.and_(sign, below)), shift)
-    # A product of 32 bits by 32 leaves room for half of any shift's unit.
-    half = b.shl(one, b.sub(shift, one))
     if rule is Requant.HALF_AWAY:
         product = b.add(product, sign)
     elif rule is Requant.HALF_EVEN:
-        odd = b.and_(b.lshr(product, shift), one)
-        half, product = b.sub(half, one), b.add(product, odd)
-    return b.ashr(b.add(product, half), shift)
+        odd = b.and_(b.ashr(product, shift), one)
+        product = b.sub(b.add(product, odd), one)
+    # (p + 2**(s - 1)) >> s, without the power of two.
+    return b.ashr(b.add(b.ashr(product, b.sub(shift, one)), one), one)
 
 
 def _nearest_even(b: Any, exact: Any, low: Any, high: Any) -> Any:

@@ -21,7 +21,7 @@ from .matrix_kernel import matrix_kernel
 from .memory import array, int64s, pointer
 from .packing import pack_factors, read_wide, turned_zero
 from .target import Tier
-from .tile import Field
+from .tile import Field, Variant
 
 _PADDING = 64
 ALIGNMENT = 64
@@ -45,7 +45,7 @@ def matmul(tier: Tier, site: Site, constants: Constants, bits: int) -> Native | 
     factors = pack_factors(scaling, columns, site.integer(out).bits, bits)
     if codes is None or factors is None:
         return None
-    shape = best_shape(tier, rows, columns, np.dtype(out.dtype.storage).itemsize, factors.near)
+    shape = best_shape(tier, rows, columns, site.integer(out), factors)
     width = shape.vectors * tier.lanes
     groups, panels = -(-depth // codes.group), -(-columns // width)
     weight_bytes = panels * groups * width * 4
@@ -53,7 +53,7 @@ def matmul(tier: Tier, site: Site, constants: Constants, bits: int) -> Native | 
     matrices = own[1]
     pack = _pack(_kind(site.integer(b)), codes.group, width)
     made = Product(
-        matrix_kernel(tier, codes, shape, factors.rule), shape, codes, 1, groups,
+        matrix_kernel(Variant(tier, codes, shape, factors.rule)), shape, codes, 1, groups,
         np.zeros(0, np.int8), np.zeros(0, np.int32), factors, columns,
     )  # fmt: skip
 

@@ -19,9 +19,17 @@ from .call import SCRATCH, Native, NativeCall, Place, Word, Work
 from .fill import copy_call, fill_call
 from .layout import NO_HALO, Halo, Layout
 from .matrix_kernel import matrix_kernel
-from .packing import Factors, folded_bias, pack_factors, pack_weights, read_wide, turned_zero
+from .packing import (
+    Factors,
+    folded_bias,
+    pack_factors,
+    pack_weights,
+    read_wide,
+    turned_zero,
+    whole_range,
+)
 from .target import Tier
-from .tile import Codes, Field, Shape
+from .tile import Codes, Field, Shape, Variant
 
 Constants = Mapping[str, NDArray[Any] | Scaling | int]
 _MOST_GROUPS = 16
@@ -121,18 +129,17 @@ def _signs(word: int) -> NDArray[np.uint32]:
     return made
 
 
-def best_shape(tier: Tier, rows: int, columns: int, out_size: int, near: bool = False) -> Shape:
+def best_shape(tier: Tier, rows: int, columns: int, out: IntType, factors: Factors) -> Shape:
     """Return the tile that wastes least: vectors that cover the columns, or one row at a time."""
-    if rows == 1:
-        return Shape(1, 4, out_size, near)
-    shapes = _TILES[tier.name]
+    shapes = TILES[tier.name]
     waste = [-(-columns // (vectors * tier.lanes)) * vectors for _, vectors in shapes]
-    rows_of, vectors = shapes[waste.index(min(waste))]
-    return Shape(rows_of, vectors, out_size, near)
+    rows_of, vectors = (1, 4) if rows == 1 else shapes[waste.index(min(waste))]
+    size = np.dtype(out.storage).itemsize
+    return Shape(rows_of, vectors, size, factors.near, whole_range(factors, out))
 
 
 # Rows x vectors that keep their accumulators in registers, widest first.
-_TILES = {
+TILES = {
     "vnni512": ((4, 4), (8, 2), (16, 1)),
     "avxvnni": ((6, 2), (8, 1)),
     "avx2": ((6, 2), (8, 1)),
@@ -169,9 +176,9 @@ def product(
     factors = pack_factors(scaling, columns, out.bits, bits)
     if codes is None or factors is None or 0 in weights.shape:
         return None
-    shape = best_shape(tier, rows, columns, np.dtype(out.storage).itemsize, factors.near)
+    shape = best_shape(tier, rows, columns, out, factors)
     return Product(
-        matrix_kernel(tier, codes, shape, factors.rule),
+        matrix_kernel(Variant(tier, codes, shape, factors.rule)),
         shape,
         codes,
         weights.shape[0],

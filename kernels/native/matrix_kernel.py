@@ -4,11 +4,9 @@ from functools import cache
 from typing import Any
 
 from hwsim.kernels.jit import native
-from hwsim.profile import Requant
 
 from .memory import int64s
-from .target import Tier
-from .tile import Codes, Field, Shape, tile
+from .tile import Field, Variant, tile
 
 _FIELDS = len(Field)
 _X, _X_IMAGE = int(Field.X), int(Field.X_IMAGE)
@@ -19,15 +17,13 @@ _IMAGES, _ROWS, _COLUMNS = int(Field.IMAGES), int(Field.ROWS), int(Field.COLUMNS
 
 
 @cache
-def matrix_kernel(tier: Tier, codes: Codes, shape: Shape, rule: Requant) -> Any:
+def matrix_kernel(variant: Variant) -> Any:
     """Return the kernel of a matrix product; its arguments are `Field`s.
 
     A panel of weights meets all rows before the next, so that it stays in the nearest cache.
     """
-    name, size, flip, quads = tier.name, codes.size, int(codes.flip), int(codes.quads)
-    rows, vectors, out_size, number = shape.rows, shape.vectors, shape.out_size, int(rule)
-    near = int(shape.near)
-    width = vectors * tier.lanes
+    text, rows = variant.text, variant.shape.rows
+    width = variant.shape.vectors * variant.tier.lanes
 
     def matrix(fields: int) -> None:
         at = int64s(fields, _FIELDS)
@@ -38,23 +34,18 @@ def matrix_kernel(tier: Tier, codes: Codes, shape: Shape, rule: Requant) -> Any:
             out = at[_OUT] + image * at[_OUT_IMAGE]
             for column in range(0, at[_COLUMNS], width):
                 for row in range(0, at[_ROWS], rows):
-                    tile(
-                        name, size, flip, quads, rows, vectors, out_size, near, number, 0,
-                        fields, x, weights, bias, out, row, column,
-                    )  # fmt: skip
+                    tile(text, fields, x, weights, bias, out, row, column)
 
     return native(matrix)
 
 
 @cache
-def depthwise_kernel(tier: Tier, codes: Codes, shape: Shape, rule: Requant) -> Any:
+def depthwise_kernel(variant: Variant) -> Any:
     """Return the kernel of a depthwise convolution; its arguments are `Field`s.
 
     All channels of some pixels are done before the next pixels: their codes lie side by side.
     """
-    name, size, flip, quads = tier.name, codes.size, int(codes.flip), int(codes.quads)
-    rows, out_size, number, near = shape.rows, shape.out_size, int(rule), int(shape.near)
-    width = tier.lanes
+    text, rows, width = variant.text, variant.shape.rows, variant.tier.lanes
 
     def depthwise(fields: int) -> None:
         at = int64s(fields, _FIELDS)
@@ -64,9 +55,6 @@ def depthwise_kernel(tier: Tier, codes: Codes, shape: Shape, rule: Requant) -> A
             out = at[_OUT] + image * at[_OUT_IMAGE]
             for row in range(0, at[_ROWS], rows):
                 for column in range(0, at[_COLUMNS], width):
-                    tile(
-                        name, size, flip, quads, rows, 1, out_size, near, number, 1,
-                        fields, x, weights, bias, out, row, column,
-                    )  # fmt: skip
+                    tile(text, fields, x, weights, bias, out, row, column)
 
     return native(depthwise)

@@ -70,7 +70,7 @@ def pack_factors(
         if right.min() < 1 or right.max() > 62:
             return None
         largest = np.abs(multiplier).astype(object) << (sum_bits or 32) - 1
-        near = bool((largest >> right.astype(object) < _INT32[1]).all())
+        near = bool((largest >> right.astype(object) < 1 << 30).all())
     if rule.is_fixed and not (_INT32[0] < multiplier.min() <= multiplier.max() <= _INT32[1]):
         return None
     real = np.float64 if rule is Requant.REAL_HALF_AWAY else np.float32
@@ -82,6 +82,14 @@ def pack_factors(
         padded(scaling.real, channels, real),
         zero, low, high, near,
     )  # fmt: skip
+
+
+def whole_range(factors: Factors, dtype: IntType) -> str:
+    """Return the name of a result's storage if its codes end where that ends, else ""."""
+    storage = np.dtype(dtype.storage)
+    limits = np.iinfo(storage)
+    own = (factors.low + factors.zero, factors.high + factors.zero)
+    return storage.name if factors.near and own == (limits.min, limits.max) else ""
 
 
 def padded(array: NDArray[Any], channels: int, dtype: Any) -> NDArray[Any]:

@@ -7,15 +7,14 @@ Source: reference/kernels.md, sections 3.1 to 3.5.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from enum import IntEnum
 from typing import Any
 
+import numpy as np
 from llvmlite import ir
-from numba import types
-from numba.core.errors import TypingError
-from numba.extending import intrinsic
 
+from hwsim.kernels.jit import intrinsic
 from hwsim.profile import Requant
 
 from . import emit
@@ -102,12 +101,29 @@ class Codes:
 
 @dataclass(frozen=True)
 class Shape:
-    """A tile: `rows` x `vectors` vectors, codes of `out_size` bytes; `near`: see `emit.Factors`."""
+    """A tile.
+
+    Args:
+        rows: Rows of codes.
+        vectors: Vectors of columns.
+        out_size: Bytes of a result.
+        near: See `emit.Factors`.
+        whole: The type of the result if it is `near` and ends where that type ends, else "".
+    """
 
     rows: int
     vectors: int
     out_size: int
     near: bool = False
+    whole: str = ""
+
+    @property
+    def codes(self) -> tuple[int, int] | None:
+        """The smallest and largest result, where it has all codes of its type."""
+        if not self.whole:
+            return None
+        limits = np.iinfo(self.whole)
+        return int(limits.min), int(limits.max)
 
 
 @dataclass(frozen=True)
@@ -298,7 +314,8 @@ def emit_result(
     """Requantize and store a tile of accumulators, row by row."""
     lanes = tier.lanes
     names = (Field.ZERO, Field.LOW, Field.HIGH)
-    limits = emit.Range(*(b.trunc(spot.field(b, name), I32) for name in names))
+    zero, low, high = (b.trunc(spot.field(b, name), I32) for name in names)
+    limits = emit.Range(zero, low, high, shape.codes)
     places = [spot.place(b, f) for f in (Field.MULTIPLIER, Field.LEFT, Field.RIGHT, Field.REAL)]
     left = b.trunc(b.sub(spot.field(b, Field.COLUMNS), spot.column), I32)
     targets = spot.pointers(b, spot.out, Field.OUT_OFFSETS, shape.rows)
@@ -348,31 +365,58 @@ def _store(b: Any, tier: Tier, made: Sequence[Any], targets: Sequence[Any], coun
                 emit.masked_store(b, value, target, count)
 
 
-_BY_NAME = {tier.name: tier for tier in TIERS}
+@dataclass(frozen=True)
+class Variant:
+    """What a tile computes: constants of its machine code."""
+
+    tier: Tier
+    codes: Codes
+    shape: Shape
+    rule: Requant
+    depthwise: bool = False
+
+    @property
+    def text(self) -> str:
+        """One word that says all: the form in which a compiled function can hold it."""
+        parts = (
+            self.tier.name, *map(int, astuple(self.codes)), self.shape.rows, self.shape.vectors,
+            self.shape.out_size, int(self.shape.near), self.shape.whole, int(self.rule),
+            int(self.depthwise),
+        )  # fmt: skip
+        return " ".join(str(part) or "-" for part in parts)
+
+    @classmethod
+    def parse(cls, text: str) -> "Variant":
+        """Return the variant of a text."""
+        tier, size, flip, quads, rows, vectors, out_size, near, whole, rule, by_channel = (
+            text.split()
+        )
+        return cls(
+            next(one for one in TIERS if one.name == tier),
+            Codes(int(size), flip == "1", quads == "1"),
+            Shape(int(rows), int(vectors), int(out_size), near == "1", whole.strip("-")),
+            Requant(int(rule)),
+            by_channel == "1",
+        )
 
 
-def _tile(
-    typing_context: Any, tier: Any, size: Any, flip: Any, quads: Any, rows: Any, vectors: Any,
-    out_size: Any, near: Any, rule: Any, depthwise: Any, fields: Any, x: Any, weights: Any,
-    bias: Any, out: Any, row: Any, column: Any,
+@intrinsic
+def tile(
+    typing_context: Any, variant: Any, fields: Any, x: Any, weights: Any, bias: Any, out: Any,
+    row: Any, column: Any,
 ) -> Any:  # fmt: skip
-    """Compute one tile; all up to `depthwise` are constants, the rest is a `Spot`."""
-    constants = (tier, size, flip, quads, rows, vectors, out_size, near, rule, depthwise)
-    if not all(isinstance(one, types.Literal) for one in constants):
-        raise TypingError("tile is described by constants")
-    name, bytes_in, turned, by_four, height, width, bytes_out, small, number, by_channel = (
-        one.literal_value for one in constants
-    )
-    codes = Codes(bytes_in, bool(turned), bool(by_four))
-    shape = Shape(height, width, bytes_out, bool(small))
-    emitted = emit_depthwise if by_channel else emit_tile
+    """Compute one tile of a `Variant`, written as a constant text; the rest is a `Spot`."""
+    from numba import types
+    from numba.core.errors import TypingError
+
+    if not isinstance(variant, types.StringLiteral):
+        raise TypingError("variant must be a constant")
+    chosen = Variant.parse(variant.literal_value)
+    emitted = emit_depthwise if chosen.depthwise else emit_tile
 
     def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        spot = Spot(*values[len(constants) :])
-        emitted(builder, _BY_NAME[name], codes, shape, Requant(number), spot)
+        spot = Spot(*values[1:])
+        emitted(builder, chosen.tier, chosen.codes, chosen.shape, chosen.rule, spot)
         return context.get_dummy_value()
 
-    return types.void(*constants, *[types.int64] * 7), codegen
-
-
-tile: Any = intrinsic(prefer_literal=True)(_tile)
+    return types.void(variant, *[types.int64] * 7), codegen
