@@ -13,15 +13,30 @@ from hwsim.ops import Op
 from .call import Native
 from .depthwise import depthwise_conv_2d
 from .elementwise import add, extremum, leaky_relu, mul, rescale
+from .gelu import gelu
 from .matmul import matmul
 from .matrix import Constants, conv_2d, fully_connected
 from .move import concatenation, pad, reshape, split, strided_slice, transpose
+from .norm import norm
 from .pool import mean, pool
 from .softmax import softmax
 from .table import binary, unary
 from .target import Tier, tier
 
-NATIVE: Mapping[Op, Callable[[Tier, Site, Constants, int], Native | None]] = MappingProxyType(
+Lowering = Callable[[Tier, Site, Constants, int], Native | None]
+
+
+def _first_of(*lowerings: Lowering) -> Lowering:
+    """Return what the first lowering that has machine code makes."""
+
+    def lowering(tier: Tier, site: Site, constants: Constants, bits: int) -> Native | None:
+        made = (one(tier, site, constants, bits) for one in lowerings)
+        return next((native for native in made if native is not None), None)
+
+    return lowering
+
+
+NATIVE: Mapping[Op, Lowering] = MappingProxyType(
     {
         Op.CONV_2D: conv_2d,
         Op.DEPTHWISE_CONV_2D: depthwise_conv_2d,
@@ -51,10 +66,12 @@ NATIVE: Mapping[Op, Callable[[Tier, Site, Constants, int], Native | None]] = Map
         Op.LOGISTIC: unary(lower_table),
         Op.TANH: unary(lower_table),
         Op.HARD_SWISH: unary(lower_table),
-        Op.GELU: unary(lower_gelu),
         Op.SILU: unary(lower_table),
         Op.EXP: unary(lower_table),
         Op.SOFTMAX: softmax,
+        Op.GELU: _first_of(gelu, unary(lower_gelu)),
+        Op.LAYER_NORM: norm,
+        Op.RMS_NORM: norm,
     }
 )
 """A lowering takes the tier, the node, the constants of its step, and the bits that its accumulator
