@@ -35,7 +35,7 @@ from hwsim.graph import Graph, Node, Value
 from hwsim.kernels.cache import TIER_VARIABLE
 from hwsim.kernels.lower_add import lower_add
 from hwsim.kernels.native.affine import affine_sum
-from hwsim.kernels.native.table import every_code
+from hwsim.kernels.native.table import by_reference, every_code
 from hwsim.kernels.native.target import TIERS, tier
 from hwsim.kernels.plan import lower
 from hwsim.kernels.scaling import Site, output_range
@@ -291,7 +291,7 @@ def test_an_affine_form_is_the_reference_on_all_pairs(
     scales: tuple[float, float, float], dtype: IntType, op: Op
 ) -> None:
     site = sums(*scales, dtype, op)
-    expected = every_code(site, lower_add)
+    expected = every_code(site, by_reference(lower_add))
     low, high = output_range(site, Activation.RELU)
     form = affine_sum(site, expected, low, high)
     assert form is not None
@@ -303,7 +303,7 @@ def test_an_affine_form_is_the_reference_on_all_pairs(
 
 def test_a_result_that_no_affine_form_gives_has_none() -> None:
     site = sums(0.05, 0.031, 0.043, INT8)
-    results = every_code(site, lower_add).copy()
+    results = every_code(site, by_reference(lower_add)).copy()
     results[100, 100] += 1
     assert affine_sum(site, results, *output_range(site, Activation.RELU)) is None
 

@@ -12,12 +12,9 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba import types
-from numba.core.errors import TypingError
-from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-from hwsim.kernels.jit import native
+from hwsim.kernels.jit import intrinsic, native
 from hwsim.kernels.scaling import Site, aligned
 from hwsim.ops import Op
 
@@ -197,11 +194,15 @@ def _as_operands(b: Any, factor: Any, weights: Any) -> list[Any]:
     return [b.bitcast(factor, pairs), b.bitcast(weights, pairs)]
 
 
-def _line(
+@intrinsic
+def affine_line(
     typing_context: Any, a_signed: Any, out_signed: Any, fields: Any, a: Any, b: Any, out: Any,
     count: Any,
 ) -> Any:  # fmt: skip
     """Compute one line; see `emit_sums`. The first two arguments are constants."""
+    from numba import types
+    from numba.core.errors import TypingError
+
     constants = (a_signed, out_signed)
     if not all(isinstance(one, types.Literal) for one in constants):
         raise TypingError("signs must be constants")
@@ -212,9 +213,6 @@ def _line(
         return context.get_dummy_value()
 
     return types.void(*constants, *[types.int64] * 5), codegen
-
-
-affine_line: Any = intrinsic(prefer_literal=True)(_line)
 
 
 @cache
