@@ -27,6 +27,8 @@ from .loops import over_lanes, pointer_of, scalar
 from .memory import int64s
 from .rows import look_up_bytes
 
+SUMS = (Op.ADD, Op.SUB)
+"""Operators that may have such a form."""
 _LANES = 64
 _BLOCK = 16  # bytes that unpacking keeps together
 _BYTES = 256
@@ -229,7 +231,3 @@ def _kernel(a_signed: int, out_signed: int) -> Any:
                 affine_line(a_signed, out_signed, fields, a, b, out, at[2])
 
     return native(affine)
-
-
-SUMS = (Op.ADD, Op.SUB)
-"""Operators that may have such a form."""

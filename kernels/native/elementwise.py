@@ -215,7 +215,7 @@ def _looked_up(value: Value, zero: int, shift: int, scaling: Scaling) -> Step:
     kernel_rescale((codes[:, None] - zero) << shift, 0, scaling, scaled)
     table = padded(np.zeros(1), TABLE, np.int32)
     table[codes & (TABLE - 1)] = scaled[:, 0]
-    return replace(_simple(Extra.LOOK_UP), factors=replace(AS_IS.factors, multiplier=table))
+    return Step(Extra.LOOK_UP, replace(AS_IS.factors, multiplier=table))
 
 
 def _sum_fits(reach: int, scaling: Scaling, shift: int) -> bool:
