@@ -149,7 +149,8 @@ class NativeKernel:
     def __call__(self, *words: int | NDArray[Any]) -> None:
         """Run it now, without the GIL, on words: numbers, and arrays whose addresses it gets."""
         numbers = [word if isinstance(word, int) else word.ctypes.data for word in words]
-        self.on(np.array(numbers, np.int64).ctypes.data)
+        packed = np.array(numbers, np.int64)  # held while the kernel reads it
+        self.on(packed.ctypes.data)
 
     @cached_property
     def on(self) -> Callable[[int], None]:

@@ -231,7 +231,7 @@ def _byte_vectors(b: Any, table: Any) -> list[Any]:
     return [emit.load(b, emit.advance(b, table, I64(64 * part)), whole) for part in range(4)]
 
 
-def _look_up_bytes(b: Any, table: Sequence[Any], index: Any) -> Any:
+def look_up_bytes(b: Any, table: Sequence[Any], index: Any) -> Any:
     """Return the bytes of a table of 256 at 64 unsigned indices."""
     name, whole = "llvm.x86.avx512.vpermi2var.qi.512", index.type
     low = emit.call(b, name, whole, [table[0], index, table[1]])
@@ -278,7 +278,7 @@ def _total(
             def turn(index: Any, partial: Sequence[Any]) -> list[Any]:
                 indices = b.sub(tops, emit.load(b, emit.advance(b, codes, index), whole))
                 mask = lanes_below(b, I8, 64, b.sub(end, index))
-                found = b.select(mask, _look_up_bytes(b, entries, indices), none)
+                found = b.select(mask, look_up_bytes(b, entries, indices), none)
                 added = emit.call(b, "llvm.x86.avx512.psad.bw.512", sums, [found, none])
                 return [b.add(partial[0], added)]
 
@@ -331,7 +331,7 @@ def _look_up(
 
         def turn(index: Any, carried: Sequence[Any]) -> list[Any]:
             indices = b.sub(tops, emit.load(b, emit.advance(b, codes, index), whole))
-            found = [_look_up_bytes(b, plane, indices) for plane in planes]
+            found = [look_up_bytes(b, plane, indices) for plane in planes]
             value = found[0]
             if bytes_out == 2:
                 above = b.shl(b.zext(found[1], pairs), emit.constant(pairs, 8))
