@@ -217,7 +217,7 @@ def polynomial_case(source: IntType, made: IntType, length: int, channels: int) 
     shape = (2, 3, 4, length)
     rng = np.random.default_rng(length)
     scales = rng.uniform(0.5, 1, channels) * (
-        2e-5 if source.bits == 32 else (4 if made.bits == 8 else 1) / source.max
+        2e-5 if source.bits == 32 else (7.5 if made.bits == 8 else 1) / source.max
     )
     quant = QuantParams(tuple(scales), (0,) * channels, 3 if channels > 1 else None)
     x = Value("x", shape, source, quant)

@@ -16,8 +16,14 @@ from hwsim.profile import Method
 from .call import Native, NativeCall, Word, Work
 from .layout import Layout
 from .matrix import Constants
-from .norm_kernel import SPREAD_BITS, Field, norm_kernel, reciprocal_norm_kernel
-from .packing import pack_factors, padded
+from .norm_kernel import (
+    NORMALIZED_LIMIT,
+    SPREAD_BITS,
+    Field,
+    norm_kernel,
+    reciprocal_norm_kernel,
+)
+from .packing import pack_factors, padded, whole_range
 from .rows import kind_of, row_words
 from .target import Tier
 
@@ -45,13 +51,15 @@ def _by_division(tier: Tier, site: Site, constants: Constants) -> Native | None:
     if factors is None or bits > 32 or largest >= 1 << (2 * SPREAD_BITS):
         return None
     out_size = dtype.storage.itemsize
-    kernel = norm_kernel(tier, kind_of(source), out_size, factors.rule, int(factors.near))
+    ends, near = whole_range(factors, dtype), int(factors.near)
+    kernel = norm_kernel(tier, kind_of(source), out_size, factors.rule, near, ends)
+    moved = (beta - NORMALIZED_LIMIT * gamma) & 0xFFFFFFFF
     words: dict[Field, Word] = {
         Field.X_ZERO: int(site.zero_of(x)),
         Field.CENTERED: int(site.op is Op.LAYER_NORM),
         Field.EPSILON: epsilon,
         Field.GAMMA: padded(gamma, channels, np.int32),
-        Field.BETA: padded(beta, channels, np.int32),
+        Field.BETA: padded(moved.astype(np.uint32).view(np.int32), channels, np.int32),
         Field.MULTIPLIER: factors.multiplier,
         Field.LEFT: factors.left,
         Field.RIGHT: factors.right,

@@ -1,9 +1,10 @@
 """The loops of LAYER_NORM and RMS_NORM, vectors of channels at a time.
 
 The normalized code is floor(q) of q = (2**11 * d + s) / (2 * s) for integers d and s. Moved up by
-1/2 unit of its dividend, q is at least 1 / (4 * s) away from a whole number, and above 0 truncation
-rounds down. In float64 that is one product and one sum with factors of the row; they stay nearer
-than that while q is below 2**18 and s below 2**30.
+1/2 unit of its dividend, q is at least 1 / (4 * s) away from a whole number; moved above 0, which
+is taken off beta again, it is rounded down by truncation. In float64 that is a code times a factor
+of the row plus a term of the row. None of the three is above 2**38 / s or 2**18, and no rounding is
+above 2**-51 of one: together they stay below 1 / (4 * s) while s is below 2**30.
 """
 
 from collections.abc import Sequence
@@ -48,7 +49,8 @@ class Field(IntEnum):
     """The words of a norm after those of `Rows`; addresses are of arrays padded for vectors.
 
     * X_ZERO, CENTERED, EPSILON: see `kernels.norm.layer_norm_rows`.
-    * GAMMA, BETA: int32 per channel; int64 by a reciprocal, where GAMMA is 0 or -1 for its sign.
+    * GAMMA, BETA: int32 per channel, NORMALIZED_LIMIT * gamma taken off beta; int64 by a
+      reciprocal, where GAMMA is 0 or -1 for its sign.
     * MULTIPLIER, LEFT, RIGHT, REAL: see `emit.Factors`; int64 by a reciprocal, see `wide`.
     * ZERO, LOW, HIGH: see `emit.Range`.
     * TEN_STEPS, NUMERATOR, SHIFT: see `kernels.norm.layer_norm_by_reciprocal`.
@@ -130,17 +132,27 @@ def _sums(typing_context: Any, tier: Any, kind: Any, x: Any, count: Any) -> Any:
 sums: Any = intrinsic(prefer_literal=True)(_sums)
 
 
+def ends_of(kind: str) -> tuple[int, int] | None:
+    """Return the smallest and largest code of a storage; None for no name."""
+    if not kind:
+        return None
+    limits = np.iinfo(kind)
+    return int(limits.min), int(limits.max)
+
+
 def _normalize(
-    typing_context: Any, tier: Any, kind: Any, out_size: Any, rule: Any, near: Any, fields: Any,
-    x: Any, out: Any, offset: Any, spread: Any,
+    typing_context: Any, tier: Any, kind: Any, out_size: Any, rule: Any, near: Any, ends: Any,
+    fields: Any, x: Any, out: Any, offset: Any, spread: Any,
 ) -> Any:  # fmt: skip
     """Write one row of `layer_norm_rows`: deviations are width * code - offset."""
-    tier_name, name, bytes_out, number, no_care = literals(tier, kind, out_size, rule, near)
+    tier_name, name, bytes_out, number, no_care, stored = literals(
+        tier, kind, out_size, rule, near, ends
+    )
     requant, lanes = Requant(number), _BY_NAME[tier_name].lanes
 
     def codegen(context: Any, b: Any, signature: Any, values: Any) -> Any:
-        fields = emit.address(b, values[5])
-        source, target = emit.address(b, values[6]), emit.address(b, values[7])
+        fields = emit.address(b, values[6])
+        source, target = emit.address(b, values[7]), emit.address(b, values[8])
         count, whole, doubles = (
             scalar(b, fields, 3),
             emit.vector(I32, lanes),
@@ -151,28 +163,28 @@ def _normalize(
             pointer_of(b, fields, field)
             for field in (Field.MULTIPLIER, Field.LEFT, Field.RIGHT, Field.REAL)
         ]
-        limits = emit.Range(
-            *(int32_of(b, fields, field) for field in (Field.ZERO, Field.LOW, Field.HIGH))
+        zero, low, high = (
+            int32_of(b, fields, field) for field in (Field.ZERO, Field.LOW, Field.HIGH)
         )
-        channels = emit.splat(b, b.trunc(count, I32), lanes)
-        offsets = emit.splat(b, b.trunc(values[8], I32), lanes)
-        inverse = b.fdiv(F64(0.5), b.sitofp(values[9], F64))
-        factor = emit.splat(b, b.fmul(inverse, F64(2 << FRACTION_BITS)), lanes)
+        limits = emit.Range(zero, low, high, ends_of(stored))
+        inverse = b.fdiv(F64(0.5), b.sitofp(values[10], F64))
+        unit = b.fmul(inverse, F64(2 << FRACTION_BITS))
+        mean = b.fmul(b.sitofp(values[9], F64), unit)
         # 1/2 of the quotient's unit, NORMALIZED_LIMIT, and half of a unit of the dividend.
-        base = emit.splat(b, b.fadd(F64(NORMALIZED_LIMIT + 0.5), b.fmul(inverse, F64(0.5))), lanes)
-        limit = emit.constant(whole, NORMALIZED_LIMIT)
+        base = b.fadd(F64(NORMALIZED_LIMIT + 0.5), b.fmul(inverse, F64(0.5)))
+        first = emit.splat(b, b.fsub(base, mean), lanes)
+        slope = emit.splat(b, b.fmul(b.sitofp(count, F64), unit), lanes)
+        factors = emit.load_factors(b, requant, places, I64(0), lanes, bool(no_care))
+
+        def parameters(place: Any, index: Any) -> Any:
+            return emit.load(b, emit.advance(b, place, b.mul(index, I64(4))), whole, 4)
 
         def made(index: Any) -> Sequence[tuple[Any, Any]]:
             codes = load_codes(b, element(b, source, index, name), name, lanes)
-            deviation = b.sub(b.mul(codes, channels), offsets)
-            exact = b.fadd(b.fmul(b.sitofp(deviation, doubles), factor), base)
-            normalized = b.sub(b.fptosi(exact, whole), limit)
-            parameter = b.mul(index, I64(4))
-            acc = b.add(
-                b.mul(normalized, emit.load(b, emit.advance(b, gamma, parameter), whole, 4)),
-                emit.load(b, emit.advance(b, beta, parameter), whole, 4),
-            )
-            factors = emit.load_factors(b, requant, places, index, lanes, bool(no_care))
+            exact = b.fadd(b.fmul(b.sitofp(codes, doubles), slope), first)
+            normalized = b.fptosi(exact, whole)
+            acc = b.mul(normalized, parameters(gamma, index))
+            acc = b.add(acc, parameters(beta, index))
             codes = emit.requantize(b, requant, acc, factors, limits)
             small = b.trunc(codes, emit.vector(ir.IntType(8 * bytes_out), lanes))
             return [(small, emit.advance(b, target, b.mul(index, I64(bytes_out))))]
@@ -180,7 +192,7 @@ def _normalize(
         over_lanes(b, lanes, count, made)
         return context.get_dummy_value()
 
-    return types.void(tier, kind, out_size, rule, near, *[types.int64] * 5), codegen
+    return types.void(tier, kind, out_size, rule, near, ends, *[types.int64] * 5), codegen
 
 
 normalize: Any = intrinsic(prefer_literal=True)(_normalize)
@@ -198,10 +210,10 @@ def floor_sqrt(value: int) -> int:
 
 
 @cache
-def norm_kernel(tier: Tier, kind: str, out_size: int, rule: Requant, near: int) -> Any:
+def norm_kernel(tier: Tier, kind: str, out_size: int, rule: Requant, near: int, ends: str) -> Any:
     """Return the kernel of `kernels.norm.layer_norm_rows`; its words are `Field`s.
 
-    `near` is that of `emit.Factors`.
+    `near` is that of `emit.Factors`, `ends` what `packing.whole_range` returns.
     """
     name, number = tier.name, int(rule)
 
@@ -218,7 +230,7 @@ def norm_kernel(tier: Tier, kind: str, out_size: int, rule: Requant, near: int) 
             if not at[_CENTERED]:
                 offset, mean = width * zero, 0
             spread = max(floor_sqrt(width * squares - mean * mean + at[_EPSILON]), 1)
-            normalize(name, kind, out_size, number, near, words, x_at, out_at, offset, spread)
+            normalize(name, kind, out_size, number, near, ends, words, x_at, out_at, offset, spread)
 
     return native(norm)
 
