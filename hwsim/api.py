@@ -41,6 +41,7 @@ from hwsim.validation import Session, compare_sides
 from hwsim.verify import accumulator_bounds
 
 if TYPE_CHECKING:
+    from hwsim.energy import Uncertainty
     from hwsim.energy.operation import Operation
     from hwsim.error_shares import Attribution
     from hwsim.platform import Platform
@@ -51,9 +52,10 @@ if TYPE_CHECKING:
 MAX_FILE_BYTES = 1 << 31
 
 __all__ = [
-    "accumulators", "allocate", "attribute", "calibrate", "cost", "from_torch", "identify", "load",
-    "load_platform", "operating_points", "pareto", "percentile_allocation", "quantize",
-    "random_inputs", "run", "sensitivity", "trace", "trace_rtl", "uniform_allocations", "validate",
+    "accumulators", "allocate", "attribute", "calibrate", "configuration_totals", "cost",
+    "from_torch", "identify", "load", "load_platform", "operating_points", "pareto",
+    "percentile_allocation", "quantize", "random_inputs", "run", "sensitivity", "trace",
+    "trace_rtl", "uncertainty", "uniform_allocations", "validate",
 ]  # fmt: skip
 
 
@@ -386,6 +388,7 @@ def cost(
     options: Sequence[Bits] | None = None,
     first_last: Bits | None = None,
     encoded_weights: bool = False,
+    batch: int = 1,
 ) -> CostTable:
     """Return what one inference costs, per unit and option, with `bits` selected.
 
@@ -398,9 +401,12 @@ def cost(
         first_last: Widths of the layers at the network's border, where they differ.
         encoded_weights: Whether weights count as an NPU's compression stores them, estimated from
             the codes of an integer graph, not at their packed width.
+        batch: Inferences that a GPU or an array with a dataflow takes through each layer
+            together; the costs are of one of them. Other platforms take one after the other.
 
     Raises:
-        PlatformError: If the platform does not support a selected option.
+        PlatformError: If the platform does not support a selected option, or a memory cannot
+            hold the smallest tiles of a layer.
         InputError: If encoded weights are asked for of a float graph or a platform that is no NPU,
             or `bits` misses a unit or names an unknown one.
         BudgetError: If the selection does not fit the platform at all.
@@ -424,7 +430,53 @@ def cost(
         chosen = bits
     selection = selection_of([unit.name for unit in free], border, chosen, first_last)
     wanted = None if options is None else [as_option(option) for option in options]
-    return price(units, platform, selection, wanted)
+    return price(units, platform, selection, wanted, batch)
+
+
+def configuration_totals(
+    table: CostTable, choices: NDArray[Any]
+) -> "dict[str, NDArray[np.float64] | NDArray[np.int64]]":
+    """Return the totals of many configurations of a cost table at once, by resource.
+
+    Args:
+        table: What `cost` returned.
+        choices: Shape (configurations, units): for each unit of `table.units`, the index of its
+            option in `table.options(unit)`.
+
+    Raises:
+        InputError: If `choices` has another shape, holds no integers, or an index is out of range.
+    """
+    from hwsim.energy.configurations import configuration_totals as totals
+
+    return totals(table, choices)
+
+
+def uncertainty(
+    graph: Graph,
+    platform: "Platform | str | Path",
+    bits: Bits | Mapping[str, Bits] | Allocation | None = None,
+    *,
+    unit: str | None = None,
+    batch: int = 1,
+) -> "Uncertainty":
+    """Return the intervals of energy and latency, and the constants that matter most to them.
+
+    Args:
+        graph: Any graph; a float graph is fused first.
+        platform: A platform, its name, or a path.
+        bits: As in `cost`.
+        unit: The unit that is asked about; the whole network unless given.
+        batch: As in `cost`.
+
+    Raises:
+        HwsimError: As `cost` does, or if no unit has this name.
+    """
+    from hwsim.energy.interval import uncertainty as found
+
+    if isinstance(platform, str | Path):
+        platform = load_platform(platform)
+    table = cost(graph, platform, bits, options=[], batch=batch)
+    return found(workload(graph), platform, table.selection, unit=unit, batch=batch)
 
 
 def operating_points(

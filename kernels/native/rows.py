@@ -9,12 +9,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from llvmlite import ir
-from numba import types
-from numba.core.errors import TypingError
-from numba.extending import intrinsic
 
 from hwsim.graph import Value
-from hwsim.kernels.jit import jit
+from hwsim.kernels.jit import intrinsic, jit
 from hwsim.quant import IntType
 
 from . import emit
@@ -141,10 +138,12 @@ def _maximum(typing_context: Any, kind: Any, lanes: Any, x: Any, count: Any) -> 
         )
         return b.sext(largest, I64) if signed else b.zext(largest, I64)
 
+    from numba import types
+
     return types.int64(kind, lanes, types.int64, types.int64), codegen
 
 
-maximum: Any = intrinsic(prefer_literal=True)(_maximum)
+maximum = intrinsic(_maximum)
 
 
 def _byte_vectors(b: Any, table: Any) -> list[Any]:
@@ -212,10 +211,12 @@ def _total(
         (every,) = counted(b, values[3], 1, [zero], plane)
         return emit.call(b, "llvm.vector.reduce.add.v8i64", I64, [every])
 
+    from numba import types
+
     return types.int64(wide, kind, *[types.int64] * 5), codegen
 
 
-total: Any = intrinsic(prefer_literal=True)(_total)
+total = intrinsic(_total)
 
 
 def _look_up(
@@ -269,14 +270,19 @@ def _look_up(
             counted(b, end, 1, [], one)
         return context.get_dummy_value()
 
+    from numba import types
+
     return types.void(wide, size, *[types.int64] * 5), codegen
 
 
-look_up: Any = intrinsic(prefer_literal=True)(_look_up)
+look_up = intrinsic(_look_up)
 
 
 def literals(*constants: Any) -> list[Any]:
     """Return the values of literal types."""
+    from numba import types
+    from numba.core.errors import TypingError
+
     if not all(isinstance(one, types.Literal) for one in constants):
         raise TypingError("a row step is described by constants")
     return [one.literal_value for one in constants]
