@@ -17,7 +17,8 @@ import pytest
 
 from hwsim.attributes import Attrs, ConvAttrs, GeluAttrs, NormAttrs, SoftmaxAttrs
 from hwsim.graph import Graph, Node, Value
-from hwsim.kernels.native.target import TIERS, VARIABLE, tier
+from hwsim.kernels.cache import TIER_VARIABLE
+from hwsim.kernels.native.target import TIERS, tier
 from hwsim.kernels.plan import lower
 from hwsim.ops import Op
 from hwsim.profile import Method, NumericProfile, OperatorRule, Requant
@@ -307,7 +308,7 @@ def lower_tiers() -> list[str]:
 def test_rows_equal_reference_kernels_on_lower_tiers(name: str) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "tests.test_native_rows"],
-        env=os.environ | {VARIABLE: name, "PYTHONPATH": str(ROOT)},
+        env=os.environ | {TIER_VARIABLE: name, "PYTHONPATH": str(ROOT)},
         cwd=ROOT, capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
