@@ -21,11 +21,12 @@ class Tier:
     Args:
         name: What users write.
         lanes: 32-bit lanes of a vector.
-        quad: LLVM's name of the instruction that adds four u8 * s8 products to a lane, or "".
+        quad: LLVM's name of the instruction that adds four 8-bit products to a lane, or "".
         pair: LLVM's name of the instruction that sums two s16 * s16 products in a lane, or "".
         pair_adds: Whether that instruction takes the accumulator.
         masked: Whether stores of bytes take a mask.
         needs: Sets of target features, one of which must be there.
+        signed: Whether the four products are s8 * s8, else u8 * s8.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Tier:
     pair_adds: bool
     masked: bool
     needs: tuple[frozenset[str], ...]
+    signed: bool = False
 
     @property
     def quads(self) -> bool:
@@ -54,6 +56,8 @@ TIERS = (
     ),
     Tier("avx2", 8, "", f"{_X86}.avx2.pmadd.wd", False, False,
          (frozenset({"avx2"}),)),
+    Tier("neon_dot", 4, "llvm.aarch64.neon.sdot.v4i32.v16i8", "", False, False,
+         (frozenset({"neon", "dotprod"}),), signed=True),
     Tier("generic", 8, "", "", False, False, (frozenset(),)),
 )  # fmt: skip
 """From most to least demanding; the last needs nothing."""
