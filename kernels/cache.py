@@ -169,6 +169,11 @@ def folders() -> list[Path]:
         return []
 
 
+def size_of(folder: Path) -> int:
+    """Return the bytes of all files in a folder."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
 def clear() -> list[Path]:
     """Remove every folder of entries that can be; return those that were."""
     found = folders()

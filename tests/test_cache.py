@@ -1,6 +1,7 @@
 """The same bits whatever the cache holds: nothing, everything, rubbish, or the work of others."""
 
 import io
+import json
 import os
 import pty
 import resource
@@ -38,18 +39,21 @@ def activations(operators: list[str]) -> dict[str, np.ndarray]:
     return made
 
 
+def settings(cache: Path, root: Path) -> dict[str, str]:
+    """Return an environment without settings of Numba's or ours but the folder."""
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith(("NUMBA_", "HWSIM_"))}
+    paths = os.pathsep.join(filter(None, [str(root), os.environ.get("PYTHONPATH", "")]))
+    return inherited | {"PYTHONPATH": paths, "NUMBA_CACHE_DIR": str(cache)}
+
+
 def start(
     cache: Path, operators: list[str], root: Path = ROOT, stderr: int = subprocess.PIPE,
     **environment: str,
 ) -> subprocess.Popen[bytes]:  # fmt: skip
     """Start a process that computes the activations; its warnings are errors."""
     command = [sys.executable, "-W", "error", "-m", "tests.test_cache", *operators]
-    inherited = {k: v for k, v in os.environ.items() if not k.startswith(("NUMBA_", "HWSIM_"))}
-    paths = os.pathsep.join(filter(None, [str(root), os.environ.get("PYTHONPATH", "")]))
-    settings = {"PYTHONPATH": paths, "NUMBA_CACHE_DIR": str(cache), **environment}
-    return subprocess.Popen(
-        command, env=inherited | settings, cwd=root, stdout=subprocess.PIPE, stderr=stderr
-    )
+    made = settings(cache, root) | environment
+    return subprocess.Popen(command, env=made, cwd=root, stdout=subprocess.PIPE, stderr=stderr)
 
 
 def result(process: subprocess.Popen[bytes]) -> tuple[dict[str, np.ndarray], bool]:
@@ -219,6 +223,7 @@ def test_what_changes_none_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_nothing_is_written_under_a_key_of_the_past(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.delenv("HWSIM_TIER", raising=False)
     store = Store(tmp_path, key())
     assert store.write("entry", b"code")
     assert store.read("entry") == b"code"
@@ -249,6 +254,29 @@ def test_old_folders_are_forgotten(tmp_path: Path) -> None:
     assert new.strip() in left and len(left) == 12
     assert [name for name in left if name != new.strip()] == [f"{n:016x}" for n in range(29, 40)]
     assert other.is_dir()
+
+
+def test_the_command_line_shows_and_clears(warm: Path, tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    shutil.copytree(warm, cache)
+    first = json.loads(_command(cache, "info", "--json"))
+    assert first["writable"] and Path(first["folder"]).parent == cache / "hwsim"
+    kept = cache / "hwsim"
+    assert first["bytes"] == {
+        str(folder): sum(size for path, size in _sizes(cache).items() if folder in path.parents)
+        for folder in kept.iterdir()
+    }
+    assert _command(cache, "clear") == "removed 1 folders\n"
+    assert not list(kept.iterdir())
+
+
+def _command(cache: Path, *words: str) -> str:
+    command = [sys.executable, "-m", "hwsim", "cache", *words]
+    return subprocess.check_output(command, text=True, env=settings(cache, ROOT))
+
+
+def _sizes(cache: Path) -> dict[Path, int]:
+    return {path: path.stat().st_size for path in entries(cache)}
 
 
 def test_the_first_use_says_what_it_compiles_where_somebody_watches(tmp_path: Path) -> None:
