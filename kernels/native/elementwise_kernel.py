@@ -24,7 +24,7 @@ class Shape(IntEnum):
     """What the operands give together.
 
     * ONE: the first itself.
-    * SUM, DIFFERENCE, PRODUCT: of both.
+    * SUM, DIFFERENCE, PRODUCT, LARGER, SMALLER: of both.
     * LEAKY: the first, by the rule and factors of the second where it is negative.
     """
 
@@ -33,6 +33,8 @@ class Shape(IntEnum):
     DIFFERENCE = 2
     PRODUCT = 3
     LEAKY = 4
+    LARGER = 5
+    SMALLER = 6
 
     @property
     def operands(self) -> int:
@@ -210,8 +212,10 @@ def _together(b: Any, shape: Shape, codes: Sequence[Any], steps: Sequence[_Step]
     scaled = [step.apply(code, at) for step, code in zip(steps, codes, strict=False)]
     if shape is Shape.ONE:
         return scaled[0]
-    combine = {Shape.SUM: b.add, Shape.DIFFERENCE: b.sub, Shape.PRODUCT: b.mul}[shape]
-    return combine(*scaled)
+    one, other = scaled
+    if shape in (Shape.LARGER, Shape.SMALLER):
+        return (emit.upper if shape is Shape.LARGER else emit.lower)(b, one, other)
+    return {Shape.SUM: b.add, Shape.DIFFERENCE: b.sub, Shape.PRODUCT: b.mul}[shape](one, other)
 
 
 @intrinsic
