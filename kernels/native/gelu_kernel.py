@@ -6,11 +6,9 @@ from functools import cache
 from typing import Any
 
 from llvmlite import ir
-from numba import types
-from numba.extending import intrinsic
 
 from hwsim.gelu import ERF_SHIFT
-from hwsim.kernels.jit import native
+from hwsim.kernels.jit import intrinsic, native
 
 from . import emit, wide
 from .emit import I64
@@ -98,10 +96,12 @@ def _polynomial(
         repeat(b, count, lanes, [], turn)
         return context.get_dummy_value()
 
+    from numba import types
+
     return types.void(tier, kind, out_size, *[types.int64] * 3), codegen
 
 
-polynomial: Any = intrinsic(prefer_literal=True)(_polynomial)
+polynomial = intrinsic(_polynomial)
 
 
 @cache

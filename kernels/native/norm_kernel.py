@@ -12,10 +12,8 @@ from typing import Any, cast
 
 import numpy as np
 from llvmlite import ir
-from numba import types
-from numba.extending import intrinsic
 
-from hwsim.kernels.jit import jit, native
+from hwsim.kernels.jit import intrinsic, jit, native
 from hwsim.kernels.norm import ten_step_sqrt
 from hwsim.norm import FRACTION_BITS
 from hwsim.profile import Requant
@@ -105,11 +103,13 @@ def _sums(typing_context: Any, kind: Any, lanes: Any, x: Any, count: Any) -> Any
             made.append(b.sext(one, I64) if bits < 64 else one)
         return context.make_tuple(b, signature.return_type, made)
 
+    from numba import types
+
     pair = cast(Any, types).UniTuple(types.int64, 2)
     return pair(kind, lanes, types.int64, types.int64), codegen
 
 
-sums: Any = intrinsic(prefer_literal=True)(_sums)
+sums = intrinsic(_sums)
 
 
 def _normalize(
@@ -162,10 +162,12 @@ def _normalize(
         repeat(b, count, lanes, [], turn)
         return context.get_dummy_value()
 
+    from numba import types
+
     return types.void(tier, kind, out_size, rule, *[types.int64] * 5), codegen
 
 
-normalize: Any = intrinsic(prefer_literal=True)(_normalize)
+normalize = intrinsic(_normalize)
 
 
 @jit
@@ -238,10 +240,12 @@ def _scale_reciprocal(
         repeat(b, count, lanes, [], turn)
         return context.get_dummy_value()
 
+    from numba import types
+
     return types.void(tier, kind, out_size, *[types.int64] * 5), codegen
 
 
-scale_reciprocal: Any = intrinsic(prefer_literal=True)(_scale_reciprocal)
+scale_reciprocal = intrinsic(_scale_reciprocal)
 
 
 @jit
