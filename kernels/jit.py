@@ -197,7 +197,7 @@ class NativeKernel:
         except (AttributeError, TypeError, IndexError, RuntimeError) as error:
             # The first three are Numba's own affair, which may change.
             warnings.warn(
-                f"kernel {self.text} must neither raise nor allocate, or it cannot be kept: {error}",
+                f"kernel {self.text} must neither raise nor allocate to be kept: {error}",
                 RuntimeWarning,
                 stacklevel=2,
             )
