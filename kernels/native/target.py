@@ -11,7 +11,8 @@ from functools import cache
 from typing import Any, cast
 
 from hwsim.errors import HwsimError, InputError
-from hwsim.kernels.cache import TIER_VARIABLE, store
+from hwsim.kernels.cache import TIER_VARIABLE as VARIABLE
+from hwsim.kernels.cache import store
 
 
 @dataclass(frozen=True)
@@ -75,11 +76,11 @@ def tier() -> Tier | None:
     Raises:
         InputError: If HWSIM_TIER names no tier, or one that the target cannot run.
     """
-    asked = os.environ.get(TIER_VARIABLE, "")
+    asked = os.environ.get(VARIABLE, "")
     names = [tier.name for tier in TIERS]
     if asked and asked not in (*names, INTERPRETED):
         listed = ", ".join((*names, INTERPRETED))
-        raise InputError(f"{TIER_VARIABLE} must be one of {listed}, not {asked!r}")
+        raise InputError(f"{VARIABLE} must be one of {listed}, not {asked!r}")
     if asked == INTERPRETED:
         return None
     if not target().compiles:
@@ -92,7 +93,7 @@ def tier() -> Tier | None:
         if one.name == asked:
             return one
     raise InputError(
-        f"{TIER_VARIABLE} must be a tier that this CPU target runs "
+        f"{VARIABLE} must be a tier that this CPU target runs "
         f"({', '.join(one.name for one in able)}), not {asked!r}"
     )
 
