@@ -95,7 +95,7 @@ def _median_us(action: Any, rounds: int = 15) -> float:
 
 def node_times(plan: Plan, codes: Mapping[str, np.ndarray]) -> list[tuple[str, str, bool, float]]:
     """Return name, operator, whether it is machine code, and microseconds of every node."""
-    from hwsim.kernels.native.memory import walk
+    from hwsim.kernels.native.memory import walk_kernel
 
     runner = plan._outputs
     assert runner is not None
@@ -103,15 +103,20 @@ def node_times(plan: Plan, codes: Mapping[str, np.ndarray]) -> list[tuple[str, s
     program = runner._program
     arena = program.arena()
     program.run(arena, codes)
-    start, pitch = arena.words.__array_interface__["data"][0], arena.words.strides[0]
+    _, every_entry, words, _ = arena.kept
+    start, pitch = words.__array_interface__["data"][0], words.strides[0]
     rows, call = [], 0
     for node, item, work in zip(plan.graph.nodes, program.items, program._work, strict=True):
         if work is None:
             took = _median_us(lambda item=item: program._step(arena, item))
         else:
             first, call = call, call + len(work.calls)
-            entries, at = arena.entries[first:call], start + first * pitch
-            took = _median_us(lambda entries=entries, at=at: walk(entries, at, pitch))
+            words_of_walk = np.array(
+                [every_entry[first:].__array_interface__["data"][0], call - first,
+                 start + first * pitch, pitch]
+            )  # fmt: skip
+            at = words_of_walk.__array_interface__["data"][0]
+            took = _median_us(lambda at=at, kept=words_of_walk: walk_kernel().on(at))
         rows.append((node.name, node.op.value, work is not None, took))
     return rows
 
