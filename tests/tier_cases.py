@@ -361,7 +361,7 @@ def computed(case: Case) -> np.ndarray | None:
     work = NATIVE[case.group.op](instructions, site, case.constants, case.bits)
     if work is None:
         return None
-    item = Item(inputs, (names[-1],), lambda arrays: (), work)
+    item = Item(inputs, (names[-1],), work)
     runner = Runner(Program(made, (item,), {}, keep_all=False))
     feed = {
         name: array.astype(made.values[name].dtype.storage) for name, array in case.feed.items()
