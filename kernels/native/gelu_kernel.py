@@ -6,11 +6,9 @@ from functools import cache
 from typing import Any
 
 from llvmlite import ir
-from numba import types
-from numba.extending import intrinsic
 
 from hwsim.gelu import ERF_SHIFT
-from hwsim.kernels.jit import native
+from hwsim.kernels.jit import intrinsic, native
 
 from . import emit, wide
 from .emit import I64
@@ -91,10 +89,12 @@ def _polynomial(
         over_lanes(b, lanes, count, made)
         return context.get_dummy_value()
 
+    from numba import types
+
     return types.void(tier, kind, out_size, above, *[types.int64] * 3), codegen
 
 
-polynomial: Any = intrinsic(prefer_literal=True)(_polynomial)
+polynomial = intrinsic(_polynomial)
 
 
 @cache

@@ -14,10 +14,8 @@ from typing import Any, cast
 
 import numpy as np
 from llvmlite import ir
-from numba import types
-from numba.extending import intrinsic
 
-from hwsim.kernels.jit import jit, native
+from hwsim.kernels.jit import intrinsic, jit, native
 from hwsim.kernels.norm import ten_step_sqrt
 from hwsim.norm import FRACTION_BITS
 from hwsim.profile import Requant
@@ -125,11 +123,13 @@ def _sums(typing_context: Any, tier: Any, kind: Any, x: Any, count: Any) -> Any:
             made.append(b.sext(one, I64) if bits < 64 else one)
         return context.make_tuple(b, signature.return_type, made)
 
+    from numba import types
+
     pair = cast(Any, types).UniTuple(types.int64, 2)
     return pair(tier, kind, types.int64, types.int64), codegen
 
 
-sums: Any = intrinsic(prefer_literal=True)(_sums)
+sums = intrinsic(_sums)
 
 
 def ends_of(kind: str) -> tuple[int, int] | None:
@@ -192,10 +192,12 @@ def _normalize(
         over_lanes(b, lanes, count, made)
         return context.get_dummy_value()
 
+    from numba import types
+
     return types.void(tier, kind, out_size, rule, near, ends, *[types.int64] * 5), codegen
 
 
-normalize: Any = intrinsic(prefer_literal=True)(_normalize)
+normalize = intrinsic(_normalize)
 
 
 @jit
@@ -269,10 +271,12 @@ def _scale_reciprocal(
         over_lanes(b, lanes, count, made)
         return context.get_dummy_value()
 
+    from numba import types
+
     return types.void(tier, kind, out_size, above, *[types.int64] * 5), codegen
 
 
-scale_reciprocal: Any = intrinsic(prefer_literal=True)(_scale_reciprocal)
+scale_reciprocal = intrinsic(_scale_reciprocal)
 
 
 @jit
