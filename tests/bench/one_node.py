@@ -1,0 +1,108 @@
+"""Graphs of one operator, and their bare machine code."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hwsim.graph import Graph, Node, Value
+from hwsim.kernels.native.memory import walk
+from hwsim.kernels.native.program import Arena, Item, Program
+from hwsim.kernels.plan import Plan
+from hwsim.profiles import PROFILES
+from hwsim.quant import INT8, INT32, IntType, QuantParams
+
+Array = NDArray[Any]
+DOUBLE, SINGLE = PROFILES["tflm"], PROFILES["cmsis_single"]
+"""Two roundings (ties up, then away from zero) and one (ties up)."""
+
+
+def activation(
+    name: str, shape: tuple[int, ...], scale: float, zero: int, dtype: IntType = INT8
+) -> Value:
+    """Return a value without data."""
+    return Value(name, shape, dtype, QuantParams.per_tensor(scale, zero))
+
+
+def weights(name: str, data: Array, scales: Array, axis: int) -> Value:
+    """Return int8 weights with a scale per channel of an axis."""
+    quant = QuantParams(tuple(map(float, scales)), (0,) * len(scales), axis)
+    return Value(name, data.shape, INT8, quant, data)
+
+
+def biases(name: str, data: Array, scales: Array) -> Value:
+    """Return an int32 bias with a scale per entry."""
+    quant = QuantParams(tuple(map(float, scales)), (0,) * len(scales), 0)
+    return Value(name, data.shape, INT32, quant, data)
+
+
+def graph(
+    values: Sequence[Value], nodes: Sequence[Node], inputs: Sequence[str], outputs: Sequence[str]
+) -> Graph:
+    """Return a graph of such values."""
+    return Graph(
+        "bench", {v.name: v for v in values}, tuple(nodes), tuple(inputs), tuple(outputs),
+        DOUBLE.name,
+    )  # fmt: skip
+
+
+class Bare:
+    """A plan's machine code in an arena of its own: what a run is without Python around it."""
+
+    def __init__(self, plan: Plan, inputs: Mapping[str, Array]) -> None:
+        """Put the inputs in place.
+
+        Raises:
+            ValueError: If a node has no machine code.
+        """
+        missing = [call.outputs[0] for call in plan.calls if call.native is None]
+        if missing:
+            raise ValueError(f"no machine code makes {', '.join(missing)}")
+        items = [Item(c.inputs, c.outputs, c.step, c.native) for c in plan.calls]
+        self.program = Program(plan.graph, tuple(items), plan.constants, False)
+        self.arena: Arena = self.program.arena()
+        words = self.arena.words
+        start, pitch = words.__array_interface__["data"][0], words.strides[0]
+        self._arguments = self.arena.entries, start, pitch
+        self._inputs = inputs
+        self.put()
+
+    def put(self) -> None:
+        """Copy the inputs to where the program reads them, inside their borders."""
+        for value in self.program.graph.inputs:
+            self.arena.views[value.name][...] = self._inputs[value.name]
+
+    def walk(self) -> None:
+        """Run all machine code, from codes in the arena to codes in the arena."""
+        walk(*self._arguments)
+
+    def put_and_walk(self) -> None:
+        """Do the same with the copy of the inputs."""
+        self.put()
+        walk(*self._arguments)
+
+    def result(self, name: str) -> Array:
+        """Return what the last walk left; the inputs may be gone by then."""
+        return np.array(self.arena.views[name])
+
+
+def requantized(acc: Array, factors: Sequence[tuple[int, int]], zero: int, once: bool) -> Array:
+    """Return int8 codes of exact accumulators (rows, channels), written out a step at a time.
+
+    Args:
+        acc: int64.
+        factors: Q0.31 multiplier and shift (positive to the left, here never) per channel.
+        zero: Zero point of the result.
+        once: One rounding, ties up; else twice: ties up, then ties away from zero.
+    """
+    multiplier = np.array([m for m, _ in factors], np.int64)
+    right = np.array([-s for _, s in factors], np.int64)
+    product = acc * multiplier
+    if once:
+        made = (product + (np.int64(1) << (30 + right))) >> (31 + right)
+    else:
+        high = (product + (1 << 30)) >> 31
+        # Halves away from zero: the magnitude is rounded, then signed again.
+        made = np.sign(high) * ((np.abs(high) * 2 + (np.int64(1) << right)) >> (right + 1))
+    return np.clip(made + zero, -128, 127).astype(np.int8)
