@@ -19,11 +19,10 @@ from hwsim.graph import Graph, Node
 from hwsim.kernels.native.target import tier
 from hwsim.kernels.plan import lower
 from hwsim.ops import Op
-from tests.oracle.arith import quantize_multiplier
 
 from . import peak, peers
 from .gemm import X_SCALE, X_ZERO, Y_ZERO, check
-from .one_node import DOUBLE, SINGLE, Bare, activation, biases, graph, requantized, weights
+from .one_node import ROUNDINGS, Bare, activation, biases, graph, requantized, weights
 from .table import ORT_LINEAR, PEAK, TORCH, Figure, Row
 from .timing import Call, Effort, Ratio, best_of, faster, interleave
 
@@ -143,22 +142,23 @@ class Work:
             total += tap * matrix[0] if layer.depthwise else tap @ matrix
         return total.astype(np.int64) + self.bias
 
-    def codes(self, *, once: bool) -> NDArray[np.int8]:
+    def codes(self, rounding: str) -> NDArray[np.int8]:
         """Return the right codes."""
-        factors = [quantize_multiplier(X_SCALE * float(s) / self.y_scale) for s in self.scales]
-        return requantized(self.accumulator(), factors, Y_ZERO, once).reshape(self.out_shape)
+        ratio = X_SCALE / self.y_scale
+        made = requantized(self.accumulator(), self.scales, ratio, Y_ZERO, rounding)
+        return made.reshape(self.out_shape)
 
 
-def ours(work: Work, *, once: bool) -> Bare:
+def ours(work: Work, rounding: str) -> Bare:
     """Return the layer's machine code, checked against `Work.codes`.
 
     Raises:
         ValueError: If there is none, or its codes are wrong.
     """
-    bare = Bare(lower(work.graph(), SINGLE if once else DOUBLE), {"x": work.x})
+    bare = Bare(lower(work.graph(), ROUNDINGS[rounding]), {"x": work.x})
     bare.walk()
-    if not np.array_equal(bare.result("y"), work.codes(once=once)):
-        raise ValueError(f"{work.layer}: codes must equal the reference")
+    if not np.array_equal(bare.result("y"), work.codes(rounding)):
+        raise ValueError(f"{work.layer}, {rounding}: codes must equal the reference")
     return bare
 
 
@@ -205,12 +205,13 @@ def measure(layer: Layer, effort: Effort, *, part: str = "conv") -> list[Row]:
     work = Work.random(layer)
     instructions = tier()
     assert instructions is not None
-    twice, once = ours(work, once=False), ours(work, once=True)
+    forms: dict[str, Call] = {}
+    for rounding in ("double", "float32"):
+        bare = ours(work, rounding)
+        forms[f"{rounding} rounding, with copy"] = bare.put_and_walk
+        forms[f"{rounding} rounding, bordered"] = bare.walk
     field: dict[str, Call] = {
-        "double rounding, with copy": twice.put_and_walk,
-        "double rounding, bordered": twice.walk,
-        "single rounding, with copy": once.put_and_walk,
-        "single rounding, bordered": once.walk,
+        **forms,
         **onnx_peers(work),
         **{
             f"{TORCH} {name}": call
@@ -220,7 +221,6 @@ def measure(layer: Layer, effort: Effort, *, part: str = "conv") -> list[Row]:
             ).items()
         },
     }  # fmt: skip
-    forms = [name for name in field if "rounding" in name]
     limit = peak.peak_call(instructions)
     if limit is not None:
         field[PEAK] = limit

@@ -19,10 +19,9 @@ from hwsim.graph import Graph, Node
 from hwsim.kernels.native.target import tier
 from hwsim.kernels.plan import lower
 from hwsim.ops import Op
-from tests.oracle.arith import quantize_multiplier
 
 from . import peak, peers
-from .one_node import DOUBLE, SINGLE, Bare, activation, biases, graph, requantized, weights
+from .one_node import ROUNDINGS, Bare, activation, biases, graph, requantized, weights
 from .table import INT_MM, MATMUL_INTEGER, NUMPY, ORT_LINEAR, PEAK, TORCH_QUANTIZED, Figure, Row
 from .timing import Call, Effort, Ratio, best_of, faster, interleave
 
@@ -105,23 +104,20 @@ class Work:
         product = centered @ self.matrices[index].T.astype(np.float64)
         return product.astype(np.int64) + self.bias
 
-    def codes(self, index: int, *, once: bool) -> NDArray[np.int8]:
+    def codes(self, index: int, rounding: str) -> NDArray[np.int8]:
         """Return the right codes of a layer."""
-        factors = [quantize_multiplier(X_SCALE * float(s) / self.y_scale) for s in self.scales]
-        return requantized(self.accumulator(index), factors, Y_ZERO, once)
+        ratio = X_SCALE / self.y_scale
+        return requantized(self.accumulator(index), self.scales, ratio, Y_ZERO, rounding)
 
 
-def ours(work: Work, *, once: bool) -> Call:
+def ours(work: Work, rounding: str) -> Call:
     """Return the walk of all layers, checked against `Work.codes`."""
-    plan = lower(work.graph(), SINGLE if once else DOUBLE)
-    bare = Bare(plan, {"x": work.x})
-    call = bare.walk
-    call()
+    bare = Bare(lower(work.graph(), ROUNDINGS[rounding]), {"x": work.x})
+    bare.walk()
     for index in (0, len(work.matrices) - 1):
-        made = bare.result(f"y{index}")
-        if not np.array_equal(made, work.codes(index, once=once)):
-            raise ValueError(f"{work.x.shape} x {made.shape[1]}: codes must equal the reference")
-    return call
+        if not np.array_equal(bare.result(f"y{index}"), work.codes(index, rounding)):
+            raise ValueError(f"{work.x.shape}, {rounding}: codes must equal the reference")
+    return bare.walk
 
 
 def onnx_peers(work: Work) -> dict[str, Call]:
@@ -220,13 +216,12 @@ def numpy_peer(work: Work) -> Call:
 
 
 def measure(shape: tuple[int, int, int], effort: Effort) -> list[Row]:
-    """Return the rows of one shape: rounded twice and once, in the same rounds."""
+    """Return the rows of one shape: every rounding, in the same rounds."""
     work = Work.random(*shape)
     instructions = tier()
     assert instructions is not None
     field: dict[str, Call] = {
-        "double": ours(work, once=False),
-        "single": ours(work, once=True),
+        **{rounding: ours(work, rounding) for rounding in ROUNDINGS},
         **onnx_peers(work),
         **torch_peers(work),
         NUMPY: numpy_peer(work),
@@ -240,7 +235,7 @@ def measure(shape: tuple[int, int, int], effort: Effort) -> list[Row]:
         best = best_of(seconds, dict.fromkeys(engines))
         seconds[TORCH_QUANTIZED] = seconds[best]
     rows = []
-    for name in ("double", "single"):
+    for name in ROUNDINGS:
         own = seconds[name]
         figures = {}
         if limit is not None:

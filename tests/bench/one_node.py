@@ -12,10 +12,13 @@ from hwsim.kernels.native.program import Arena, Item, Program
 from hwsim.kernels.plan import Plan
 from hwsim.profiles import PROFILES
 from hwsim.quant import INT8, INT32, IntType, QuantParams
+from tests.oracle.arith import quantize_multiplier
 
 Array = NDArray[Any]
-DOUBLE, SINGLE = PROFILES["tflm"], PROFILES["cmsis_single"]
-"""Two roundings (ties up, then away from zero) and one (ties up)."""
+DOUBLE, SINGLE, FLOAT32 = PROFILES["tflm"], PROFILES["cmsis_single"], PROFILES["ort"]
+"""Two roundings (ties up, then away from zero), one (ties up), and ONNX Runtime's own: a float32
+product, ties to even."""
+ROUNDINGS = {"double": DOUBLE, "single": SINGLE, "float32": FLOAT32}
 
 
 def activation(
@@ -87,19 +90,26 @@ class Bare:
         return np.array(self.arena.views[name])
 
 
-def requantized(acc: Array, factors: Sequence[tuple[int, int]], zero: int, once: bool) -> Array:
+def requantized(
+    acc: Array, scales: Array, scale_ratio: float, zero: int, rounding: str
+) -> NDArray[np.int8]:
     """Return int8 codes of exact accumulators (rows, channels), written out a step at a time.
 
     Args:
         acc: int64.
-        factors: Q0.31 multiplier and shift (positive to the left, here never) per channel.
+        scales: float32, of the weights, per channel.
+        scale_ratio: Scale of the input over the result's, a power of two: all products are exact.
         zero: Zero point of the result.
-        once: One rounding, ties up; else twice: ties up, then ties away from zero.
+        rounding: A name of `ROUNDINGS`.
     """
+    if rounding == "float32":
+        product = acc.astype(np.float32) * (scales * np.float32(scale_ratio))
+        return np.clip(np.rint(product) + zero, -128, 127).astype(np.int8)
+    factors = [quantize_multiplier(scale_ratio * float(scale)) for scale in scales]
     multiplier = np.array([m for m, _ in factors], np.int64)
     right = np.array([-s for _, s in factors], np.int64)
     product = acc * multiplier
-    if once:
+    if rounding == "single":
         made = (product + (np.int64(1) << (30 + right))) >> (31 + right)
     else:
         high = (product + (1 << 30)) >> 31
