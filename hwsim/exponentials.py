@@ -57,6 +57,7 @@ class Exponential:
         return np.abs(errors)
 
 
+@lru_cache(maxsize=16)
 def softmax_exponential(rule: OperatorRule, scale: float, span: int) -> Exponential:
     """Return the exponential of a softmax by its rule, over [-span, 0].
 

@@ -86,7 +86,7 @@ def _add_shifted(site: Site, sign: int) -> Lowered:
     return Lowered(step, {"left_shift": shift, **scalings})
 
 
-def _add_powers(site: Site, sign: int, powers: Sequence[int]) -> Step:
+def _add_powers(site: Site, sign: int, powers: Sequence[int]) -> Lowered:
     """Lower an addition at scales that are powers of two: one operand is shifted right.
 
     Source: tensorflow/lite/kernels/add.cc and sub.cc, pot_scale_int16.
@@ -117,7 +117,7 @@ def _add_powers(site: Site, sign: int, powers: Sequence[int]) -> Step:
             add_powers(right, left, shifts[0], sign, 1, qmin, qmax, made)
         return (made.reshape(out.shape),)
 
-    return step
+    return Lowered(step, {"right_shift_a": shifts[0], "right_shift_b": shifts[1]})
 
 
 def lower_squared_difference(site: Site) -> Step:
@@ -155,7 +155,7 @@ def _check_shiftable(site: Site, value: Value, shift: int) -> None:
         )
 
 
-def _add_once(site: Site, sign: int) -> Step:
+def _add_once(site: Site, sign: int) -> Lowered:
     """Lower an addition of one shift: the larger multiplier has 21 bits.
 
     Source: XNNPACK src/microparams-init.c, xnn_init_qs8_add_minmax_scalar_params.
@@ -177,7 +177,8 @@ def _add_once(site: Site, sign: int) -> Step:
         )  # fmt: skip
         return (made.reshape(out.shape),)
 
-    return step
+    numbers = {"multiplier_a": int(left), "multiplier_b": int(sign * right)}
+    return Lowered(step, {**numbers, "right_shift": right_shift})
 
 
 def _add_apart(site: Site, sign: int) -> Lowered:

@@ -24,6 +24,7 @@ from hwsim.quant import (
     quantize_array,
 )
 
+from .arith import Scaling
 from .elementwise import look_up
 from .float32 import add_ratios, average_pool_float32, multiply_ratio, softmax_table_rows
 from .lower_linear import Array, Lowered, Step
@@ -143,14 +144,21 @@ def joined_codes(site: Site, part: Value) -> NDArray[np.integer]:
     return requantized(site, all_reals(site, part))
 
 
-def lower_mean_ratio(site: Site, axes: Sequence[int]) -> Step:
-    """Lower a mean as QLinearGlobalAveragePool: the sum times s_x / (s_out * n) in float32."""
+def mean_ratio_scaling(site: Site, axes: Sequence[int]) -> Scaling:
+    """Return the scaling of a sum by s_x / (s_out * n) in float32."""
     x, out = site.operand(0), site.result()
     count = math.prod(x.shape[axis] for axis in axes)
     ratio = float32_quotient(site.scale_of(x), float32_product(site.scale_of(out), count))
     dtype = site.integer(out)
     zero_point = int(site.zero_of(out))
-    scaling = fixed_scaling(site.rule, [ratio], zero_point, dtype.min, dtype.max)
+    return fixed_scaling(site.rule, [ratio], zero_point, dtype.min, dtype.max)
+
+
+def lower_mean_ratio(site: Site, axes: Sequence[int]) -> Step:
+    """Lower a mean as QLinearGlobalAveragePool: the sum times a ratio in float32."""
+    x, out = site.operand(0), site.result()
+    count = math.prod(x.shape[axis] for axis in axes)
+    scaling = mean_ratio_scaling(site, axes)
     x_zero = site.zero_of(x)
     kept = tuple(axis for axis in range(len(x.shape)) if axis not in axes)
 
@@ -198,13 +206,12 @@ def softmax_table(scale: float, classes: int) -> NDArray[np.float32]:
     return np.array([math.exp((i - 255 + lift) * scale) for i in range(256)], np.float32)
 
 
-def lower_softmax_table(site: Site) -> Step:
-    """Lower SOFTMAX as QLinearSoftmax: a table of float32 exponentials, summed in order."""
+def lifted_exponentials(site: Site) -> tuple[NDArray[np.float32], float]:
+    """Return the table of a softmax by LIFTED_EXP, and the codes of its result to the unit."""
     attrs = site.node.attrs
     assert isinstance(attrs, SoftmaxAttrs)
     x, out = site.operand(0), site.result()
     classes = x.shape[-1]
-    dtype = site.integer(out)
     if site.integer(x).bits != 8 or attrs.beta != 1.0:
         raise site.fail("input must hold 8-bit codes, and beta be 1")
     scale = float32_quotient(1, site.scale_of(out))
@@ -215,6 +222,15 @@ def lower_softmax_table(site: Site) -> Step:
             f"output scale must be larger for {classes} classes, not {site.scale_of(out):g}; "
             "float32 overflows"
         )
+    return table, steps
+
+
+def lower_softmax_table(site: Site) -> Step:
+    """Lower SOFTMAX as QLinearSoftmax: a table of float32 exponentials, summed in order."""
+    x, out = site.operand(0), site.result()
+    classes = x.shape[-1]
+    dtype = site.integer(out)
+    table, steps = lifted_exponentials(site)
     zero = int(site.zero_of(out))
 
     def step(arrays: Sequence[Array]) -> tuple[Array, ...]:

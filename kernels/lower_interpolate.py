@@ -13,7 +13,7 @@ from hwsim.attributes import SoftmaxAttrs
 from hwsim.ops import Op
 from hwsim.profile import Method
 
-from .arith import round_half_away
+from .arith import Scaling, round_half_away
 from .interpolate import (
     interpolate_513,
     logistic_16,
@@ -105,12 +105,12 @@ def softmax_tables(method: Method) -> tuple[NDArray[np.int16], NDArray[np.int16]
     )
 
 
-def lower_softmax_16(site: Site) -> Step:
-    """Lower SOFTMAX of 16-bit codes. Source: tensorflow/lite/kernels/activations.cc."""
+def softmax_16_scaling(site: Site) -> Scaling:
+    """Return what brings a difference of 16-bit codes to the table of exponentials."""
     _check_q15(site)
     attrs = site.node.attrs
     assert isinstance(attrs, SoftmaxAttrs)
-    x, out = site.operand(0), site.result()
+    x = site.operand(0)
     classes = x.shape[-1]
     if classes > _MAX_CLASSES:
         raise site.fail(f"classes must be at most {_MAX_CLASSES}, not {classes}")
@@ -118,7 +118,14 @@ def lower_softmax_16(site: Site) -> Step:
     if not ratio < 1 << 14:
         # A difference of 16 bits is shifted left in 32.
         raise site.fail(f"beta * scale of {x.name!r} must be below 2.5, not {ratio * 10 / 65535:g}")
-    scaling = wide_scaling(site.rule, ratio)
+    return wide_scaling(site.rule, ratio)
+
+
+def lower_softmax_16(site: Site) -> Step:
+    """Lower SOFTMAX of 16-bit codes. Source: tensorflow/lite/kernels/activations.cc."""
+    scaling = softmax_16_scaling(site)
+    out = site.result()
+    classes = site.operand(0).shape[-1]
     exponentials, reciprocals = softmax_tables(site.rule.method)
 
     def step(arrays: Sequence[Array]) -> tuple[Array, ...]:

@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hwsim.attributes import SoftmaxAttrs
 from hwsim.exponentials import softmax_exponential
@@ -63,7 +64,7 @@ def lower_softmax(site: Site) -> Step | Lowered:
     if site.rule.method is not Method.GEMMLOWP:
         return step
     names = ("multiplier", "left_shift", "smallest_difference")
-    return Lowered(step, dict(zip(names, _fixed_point(site), strict=True)))
+    return Lowered(step, dict(zip(names, fixed_point(site), strict=True)))
 
 
 def _check_output(site: Site) -> None:
@@ -80,7 +81,7 @@ def _check_output(site: Site) -> None:
         )
 
 
-def _fixed_point(site: Site) -> tuple[int, int, int]:
+def fixed_point(site: Site) -> tuple[int, int, int]:
     """Return multiplier, left shift and smallest difference of the Q5.26 exponential's argument."""
     attrs = site.node.attrs
     assert isinstance(attrs, SoftmaxAttrs)
@@ -97,7 +98,7 @@ def _fixed_point(site: Site) -> tuple[int, int, int]:
 
 def _gemmlowp(site: Site) -> _Rows:
     dtype = site.integer(site.result())
-    multiplier, left_shift, smallest = _fixed_point(site)
+    multiplier, left_shift, smallest = fixed_point(site)
 
     def apply(rows: Array, first_visible: int, queries: int, made: Array) -> None:
         softmax_rows(
@@ -110,15 +111,9 @@ def _gemmlowp(site: Site) -> _Rows:
 
 def _float_table(site: Site) -> _Rows:
     """Return softmax of codes of at most 8 bits by a table of float32 exponentials."""
-    attrs = site.node.attrs
-    assert isinstance(attrs, SoftmaxAttrs)
-    x, out = site.operand(0), site.result()
+    out = site.result()
     dtype = site.integer(out)
-    if attrs.causal:
-        raise site.fail("softmax by a table of floats must not be causal")
-    scale = float32_product(site.scale_of(x), attrs.beta)
-    differences = range(1 << site.integer(x).bits)
-    exponentials = np.array([math.exp(-float32_product(scale, d)) for d in differences], np.float32)
+    exponentials = float_exponentials(site)
     out_scale, zero_point = site.scale_of(out), int(site.zero_of(out))
 
     def apply(rows: Array, first_visible: int, queries: int, made: Array) -> None:
@@ -127,24 +122,25 @@ def _float_table(site: Site) -> _Rows:
     return apply
 
 
-def _by_differences(site: Site) -> _Rows:
-    attrs, rule = site.node.attrs, site.rule
+def float_exponentials(site: Site) -> NDArray[np.float32]:
+    """Return exp of every code's distance to a row's largest, nearest first, by FLOAT_TABLE."""
+    attrs = site.node.attrs
     assert isinstance(attrs, SoftmaxAttrs)
-    x, dtype = site.operand(0), site.integer(site.result())
-    wide = site.integer(x)
-    if wide.bits > 16:
-        raise site.fail(f"input must hold codes of at most 16 bits, not {wide.bits}")
-    made = softmax_exponential(rule, attrs.beta * site.scale_of(x), wide.max - wide.min)
-    exponentials = made.codes
-    bits = int(exponentials[-1]).bit_length() + x.shape[-1].bit_length()
-    if bits > _SUM_BITS:
-        raise site.fail(f"sum of exponentials must fit {_SUM_BITS} bits, not {bits}")
+    if attrs.causal:
+        raise site.fail("softmax by a table of floats must not be causal")
+    x = site.operand(0)
+    scale = float32_product(site.scale_of(x), attrs.beta)
+    distances = range(1 << site.integer(x).bits)
+    return np.array([math.exp(-float32_product(scale, d)) for d in distances], np.float32)
+
+
+def _by_differences(site: Site) -> _Rows:
+    rule, dtype = site.rule, site.integer(site.result())
+    exponentials = integer_exponentials(site)
     zero_point = int(site.zero_of(site.result()))
     if rule.method in (Method.IBERT, Method.IVIT):
-        by_shifts = rule.method is Method.IVIT
-        numerator = _INT32_MAX if by_shifts else 1 << 32
+        numerator, largest_sum = reciprocal_limits(rule.method)
         right_shift = 32 - dtype.bits
-        largest_sum = _INT32_MAX if by_shifts else 1 << 32
 
         def reciprocal(rows: Array, first_visible: int, queries: int, out: Array) -> None:
             softmax_by_reciprocal(
@@ -160,3 +156,25 @@ def _by_differences(site: Site) -> _Rows:
         )
 
     return division
+
+
+def reciprocal_limits(method: Method) -> tuple[int, int]:
+    """Return the numerator of a softmax by IBERT or IVIT, and its largest sum."""
+    by_shifts = method is Method.IVIT
+    return (_INT32_MAX, _INT32_MAX) if by_shifts else (1 << 32, 1 << 32)
+
+
+def integer_exponentials(site: Site) -> NDArray[np.int64]:
+    """Return the exponential of every code difference, the last that of 0."""
+    attrs = site.node.attrs
+    assert isinstance(attrs, SoftmaxAttrs)
+    x = site.operand(0)
+    wide = site.integer(x)
+    if wide.bits > 16:
+        raise site.fail(f"input must hold codes of at most 16 bits, not {wide.bits}")
+    made = softmax_exponential(site.rule, attrs.beta * site.scale_of(x), wide.max - wide.min)
+    exponentials = made.codes
+    bits = int(exponentials[-1]).bit_length() + x.shape[-1].bit_length()
+    if bits > _SUM_BITS:
+        raise site.fail(f"sum of exponentials must fit {_SUM_BITS} bits, not {bits}")
+    return exponentials

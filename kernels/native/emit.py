@@ -131,11 +131,13 @@ class Range:
         zero: Zero point of the result.
         low: Smallest code minus the zero point.
         high: Largest code minus the zero point.
+        codes: Smallest and largest code where they are known now, which saves steps.
     """
 
     zero: Any
     low: Any
     high: Any
+    codes: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -144,15 +146,20 @@ class Factors:
 
     Args:
         multiplier: int32; read by rules of a fixed multiplier.
-        left: int32 left shift before a doubling multiply; read by the double rules.
+        left: int32 left shift before a doubling multiply; read by the double rules. Where sums are
+            `near`, half of the second shift's unit instead.
         right: int32: the second shift of the double rules; the whole shift, 1 or more, of others.
         real: float32 or float64; read by floating-point rules.
+        near: Whether no accumulator needs a left shift or more than 31 bits, and all right shifts
+            are 1 or more (31 or more of a rule of one rounding), so that results have 31 bits: a
+            fixed-point rule then needs no care for overflow.
     """
 
     multiplier: Any
     left: Any
     right: Any
     real: Any
+    near: bool = False
 
 
 DOUBLES = (Requant.DOUBLE_ROUNDING, Requant.DOUBLE_HALF_UP)
@@ -167,7 +174,7 @@ def real_type(rule: Requant) -> ir.Type:
 
 
 def load_factors(
-    b: Any, rule: Requant, addresses: Sequence[Any], first: Any, lanes: int
+    b: Any, rule: Requant, addresses: Sequence[Any], first: Any, lanes: int, near: bool = False
 ) -> Factors:
     """Return the factors from element `first` (int64) on.
 
@@ -177,6 +184,7 @@ def load_factors(
         addresses: Pointers to bytes of multiplier, left, right (int32) and real.
         first: Element.
         lanes: How many.
+        near: See `Factors`.
     """
     multiplier = left = right = real = None
     at = b.mul(first, I64(4))
@@ -190,7 +198,7 @@ def load_factors(
         size = 8 if rule is Requant.REAL_HALF_AWAY else 4
         pointer = advance(b, addresses[3], b.mul(first, I64(size)))
         real = load(b, pointer, vector(real_type(rule), lanes), size)
-    return Factors(multiplier, left, right, real)
+    return Factors(multiplier, left, right, real, near)
 
 
 def requantize(b: Any, rule: Requant, acc: Any, factors: Factors, limits: Range) -> Any:
@@ -207,41 +215,81 @@ def requantize(b: Any, rule: Requant, acc: Any, factors: Factors, limits: Range)
     elif rule in DOUBLES:
         scaled = _twice(b, rule, acc, factors)
     elif rule in SINGLES:
-        whole = _once(b, rule, acc, factors)
-        wide = whole.type
-        clamped = upper(b, lower(b, whole, b.sext(high, wide)), b.sext(low, wide))
-        return b.add(b.trunc(clamped, acc.type), zero)
+        scaled = _once(b, rule, acc, factors, None if factors.near else (low, high))
     elif rule is Requant.FLOAT32_HALF_EVEN:
         floats = vector(F32, lanes)
         exact = b.fmul(b.sitofp(acc, floats), factors.real)
         return b.add(_nearest_even(b, exact, b.sitofp(low, floats), b.sitofp(high, floats)), zero)
     else:
         return b.add(_real(b, acc, factors, low, high), zero)
+    if factors.near and limits.codes is not None:
+        least, most = (constant(acc.type, code) for code in limits.codes)
+        return upper(b, lower(b, b.add(scaled, zero), most), least)
     return b.add(upper(b, lower(b, scaled, high), low), zero)
 
 
 def _twice(b: Any, rule: Requant, acc: Any, factors: Factors) -> Any:
     """Return acc * 2**left * multiplier / 2**31, ties up, / 2**right, ties away or up."""
-    lanes = acc.type.count
-    wide = vector(I64, lanes)
-    shifted = b.shl(acc, factors.left)
-    product = b.mul(b.sext(shifted, wide), b.sext(factors.multiplier, wide))
-    high = b.trunc(b.ashr(b.add(product, constant(wide, 1 << 30)), constant(wide, 31)), acc.type)
+    shifted = acc if factors.near else b.shl(acc, factors.left)
+    even, odd = _products(b, shifted, factors.multiplier)
+    half = constant(even.type, 1 << 30)
+    # Bits 31 to 62 of a sum are the low word of one shifted right, the high word of one doubled.
+    low = b.lshr(b.add(even, half), constant(even.type, 31))
+    high = _woven(b, low, b.shl(b.add(odd, half), constant(even.type, 1)), acc.type)
+    if factors.near:
+        if rule is Requant.DOUBLE_ROUNDING:
+            high = b.add(high, b.ashr(high, constant(acc.type, 31)))
+        return b.ashr(b.add(high, factors.left), factors.right)
     one = constant(acc.type, 1)
     mask = b.sub(b.shl(one, factors.right), one)
     rest = b.and_(high, mask)
-    half = b.lshr(mask, one)
+    middle = b.lshr(mask, one)
     if rule is Requant.DOUBLE_ROUNDING:
-        half = b.add(half, b.lshr(high, constant(acc.type, 31)))
-    above = b.sext(b.icmp_signed(">", rest, half), acc.type)
+        middle = b.add(middle, b.lshr(high, constant(acc.type, 31)))
+    above = b.sext(b.icmp_signed(">", rest, middle), acc.type)
     return b.sub(b.ashr(high, factors.right), above)
 
 
-def _once(b: Any, rule: Requant, acc: Any, factors: Factors) -> Any:
-    """Return acc * multiplier / 2**right with one rounding, as int64 lanes."""
-    wide = vector(I64, acc.type.count)
-    product = b.mul(b.sext(acc, wide), b.sext(factors.multiplier, wide))
-    shift = b.zext(factors.right, wide)
+def _products(b: Any, first: Any, second: Any) -> tuple[Any, Any]:
+    """Return the 64-bit products of the even and of the odd lanes of two int32 vectors."""
+    pairs = [_halves(b, value) for value in (first, second)]
+    return b.mul(pairs[0][0], pairs[1][0]), b.mul(pairs[0][1], pairs[1][1])
+
+
+def _halves(b: Any, value: Any) -> tuple[Any, Any]:
+    """Return the even and the odd lanes of an int32 vector, in int64 lanes where they lie."""
+    wide = vector(I64, value.type.count // 2)
+    both, word = b.bitcast(value, wide), constant(wide, 32)
+    return b.ashr(b.shl(both, word), word), b.ashr(both, word)
+
+
+def _woven(b: Any, even: Any, odd: Any, kind: Any) -> Any:
+    """Return the low words of `even` and the high words of `odd` in turn."""
+    picks = [lane + kind.count * (lane % 2) for lane in range(kind.count)]
+    return shuffle(b, b.bitcast(even, kind), b.bitcast(odd, kind), picks)
+
+
+def _once(b: Any, rule: Requant, acc: Any, factors: Factors, limits: tuple[Any, Any] | None) -> Any:
+    """Return acc * multiplier / 2**right with one rounding, clamped to `limits` if any."""
+    products = _products(b, acc, factors.multiplier)
+    wide = products[0].type
+    word = constant(wide, 32)
+    both = b.bitcast(factors.right, wide)
+    shifts = b.and_(both, constant(wide, 0xFFFFFFFF)), b.lshr(both, word)
+    even, odd = (
+        _shifted_once(b, rule, product, shift)
+        for product, shift in zip(products, shifts, strict=True)
+    )
+    if limits is not None:
+        lows, highs = (_halves(b, limit) for limit in limits)
+        even = upper(b, lower(b, even, highs[0]), lows[0])
+        odd = upper(b, lower(b, odd, highs[1]), lows[1])
+    return _woven(b, even, b.shl(odd, word), acc.type)
+
+
+def _shifted_once(b: Any, rule: Requant, product: Any, shift: Any) -> Any:
+    """Return product / 2**shift with one rounding; int64 lanes."""
+    wide = product.type
     one = constant(wide, 1)
     if rule is Requant.FLOOR:
         return b.ashr(product, shift)

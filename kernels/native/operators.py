@@ -7,13 +7,35 @@ from hwsim.kernels.scaling import Site
 from hwsim.ops import Op
 
 from .call import Native
+from .depthwise import depthwise_conv_2d
+from .elementwise import add, leaky_relu, mul, rescale
+from .matmul import matmul
 from .matrix import Constants, conv_2d, fully_connected
+from .move import reshape
+from .pool import mean, pool
+from .softmax import softmax
 from .target import Tier, tier
 
 NATIVE: Mapping[Op, Callable[[Tier, Site, Constants, int], Native | None]] = MappingProxyType(
     {
         Op.CONV_2D: conv_2d,
+        Op.DEPTHWISE_CONV_2D: depthwise_conv_2d,
+        Op.MATMUL: matmul,
         Op.FULLY_CONNECTED: fully_connected,
+        Op.AVERAGE_POOL_2D: pool,
+        Op.MAX_POOL_2D: pool,
+        Op.MEAN: mean,
+        Op.RESHAPE: reshape,
+        Op.ADD: add,
+        Op.SUB: add,
+        Op.MUL: mul,
+        Op.QUANTIZE: rescale,
+        Op.RELU: rescale,
+        Op.RELU6: rescale,
+        Op.RELU_N1_TO_1: rescale,
+        Op.CLIP: rescale,
+        Op.LEAKY_RELU: leaky_relu,
+        Op.SOFTMAX: softmax,
     }
 )
 """A lowering takes the tier, the node, the constants of its step, and the bits that its accumulator

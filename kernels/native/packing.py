@@ -22,7 +22,10 @@ _EXACT_FLOAT = 1 << 21  # codes that float32 rounding by addition holds
 
 @dataclass(frozen=True)
 class Factors:
-    """A scaling as arrays of a kernel: int32 multiplier, left, right, and real; padded."""
+    """A scaling as arrays of a kernel: int32 multiplier, left, right, and real; padded.
+
+    `near` is that of `emit.Factors`.
+    """
 
     rule: Requant
     multiplier: NDArray[np.int32]
@@ -32,32 +35,41 @@ class Factors:
     zero: int
     low: int
     high: int
+    near: bool = False
 
 
-def pack_factors(scaling: Scaling, channels: int, out_bits: int) -> Factors | None:
+def pack_factors(
+    scaling: Scaling, channels: int, out_bits: int, sum_bits: int = 32
+) -> Factors | None:
     """Return a scaling as a kernel reads it, or None if machine code has no form for it.
 
     Args:
         scaling: One factor for all channels, or one each.
         channels: How many.
         out_bits: Width of the result; 32 bits are the accumulator itself.
+        sum_bits: Width that holds every accumulator.
     """
     rule = Requant(scaling.rule)
     zero = scaling.zero_point
     low, high = scaling.qmin - zero, scaling.qmax - zero
-    limit = (_INT32[0], _INT32[1]) if rule is Requant.NONE else (-_EXACT_FLOAT, _EXACT_FLOAT)
+    in_float32 = rule in (Requant.FLOAT32_HALF_EVEN, Requant.FLOAT32_SHIFTED)
+    limit = (-_EXACT_FLOAT, _EXACT_FLOAT) if in_float32 else _INT32
     if not (limit[0] <= low <= high <= limit[1]) or (out_bits > 16 and rule is not Requant.NONE):
         return None
     shift, multiplier = scaling.right_shift, scaling.multiplier
-    left, right = np.zeros_like(shift), shift
+    left, right, near = np.zeros_like(shift), shift, False
     if rule in DOUBLES:
         if scaling.fraction != 31 or shift.min() < -30 or shift.max() > 31:
             return None
         left, right = np.maximum(-shift, 0), np.maximum(shift, 0)
+        near = 0 < sum_bits < 32 and bool(shift.min() >= 1)
+        if near:
+            left = np.int64(1) << (right - 1)
     elif rule in SINGLES:
         right = shift + scaling.fraction
         if right.min() < 1 or right.max() > 62:
             return None
+        near = 0 < sum_bits < 32 and bool(right.min() >= 31)
     if rule.is_fixed and not (_INT32[0] < multiplier.min() <= multiplier.max() <= _INT32[1]):
         return None
     real = np.float64 if rule is Requant.REAL_HALF_AWAY else np.float32
@@ -67,8 +79,16 @@ def pack_factors(scaling: Scaling, channels: int, out_bits: int) -> Factors | No
         padded(left, channels, np.int32),
         padded(right, channels, np.int32),
         padded(scaling.real, channels, real),
-        zero, low, high,
+        zero, low, high, near,
     )  # fmt: skip
+
+
+def whole_range(factors: Factors, dtype: IntType) -> str:
+    """Return the name of a result's storage if its codes end where that ends, else ""."""
+    storage = np.dtype(dtype.storage)
+    limits = np.iinfo(storage)
+    own = (factors.low + factors.zero, factors.high + factors.zero)
+    return storage.name if factors.near and own == (limits.min, limits.max) else ""
 
 
 def padded(array: NDArray[Any], channels: int, dtype: Any) -> NDArray[Any]:
@@ -88,6 +108,18 @@ def read_as(dtype: IntType, weights: NDArray[np.integer], tier: Tier) -> Codes |
         return None
     # Eight bits are read as unsigned, sixteen as signed.
     return Codes(size, dtype.signed == (size == 1), tier.quads and narrow)
+
+
+def read_wide(dtype: IntType, weights: NDArray[np.integer], tier: Tier) -> Codes | None:
+    """Return how a matrix kernel reads activations: where they meet in pairs, as 16 bits.
+
+    Whoever calls it copies narrower codes to 16 bits first: a code is read once per panel and tap,
+    and no instruction repeats two bytes over a vector as two words.
+    """
+    codes = read_as(dtype, weights, tier)
+    if codes is None or codes.quads or codes.size == 2:
+        return codes
+    return Codes(2, False, False)
 
 
 def turned_zero(zero: int, codes: Codes) -> int:

@@ -7,10 +7,11 @@ Source: reference/kernels.md, sections 3.1 to 3.5.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from enum import IntEnum
 from typing import Any
 
+import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core.errors import TypingError
@@ -30,11 +31,15 @@ class Field(IntEnum):
     * ROW_OFFSETS: int32 per row: where the codes of its first segment begin.
     * SEGMENTS, SEGMENT_OFFSETS: runs of codes that a row reads: how many, int32 starts.
     * GROUPS: groups of codes in a segment.
-    * WEIGHTS: [panel][segment][group][column][code of the group], column < vectors * lanes.
-    * BIAS, MULTIPLIER, LEFT, RIGHT: int32 per column, and REAL: see `emit.Factors`.
+    * WEIGHTS, WEIGHTS_IMAGE: [panel][segment][group][column][code of the group], column <
+      vectors * lanes; and the stride from image to image.
+    * BIAS, BIAS_IMAGE: int32 per column, likewise.
+    * MULTIPLIER, LEFT, RIGHT: int32 per column, and REAL: see `emit.Factors`.
     * OUT, OUT_IMAGE, OUT_OFFSETS: the same of the result, int32 per row.
     * IMAGES, ROWS, COLUMNS: how many; rows are a multiple of the tile's.
     * ZERO, LOW, HIGH: see `emit.Range`.
+    * SIGNS: a vector of sign bits. It lies in memory, so that LLVM cannot turn codes before it
+      repeats them: that takes a general register per row, of which there are too few.
     """
 
     X = 0
@@ -58,6 +63,9 @@ class Field(IntEnum):
     ZERO = 18
     LOW = 19
     HIGH = 20
+    WEIGHTS_IMAGE = 21
+    BIAS_IMAGE = 22
+    SIGNS = 23
 
 
 @dataclass(frozen=True)
@@ -81,6 +89,13 @@ class Codes:
         return 4 if self.quads else 2
 
     @property
+    def signs(self) -> int:
+        """The bits of a group that `flip` turns."""
+        if self.quads:
+            return 0x80808080
+        return 0x00800080 if self.size == 1 else 0x80008000
+
+    @property
     def step(self) -> int:
         """Bytes of activations in a group."""
         return self.group * self.size
@@ -88,52 +103,90 @@ class Codes:
 
 @dataclass(frozen=True)
 class Shape:
-    """A tile: `rows` x `vectors` vectors, codes of `out_size` bytes."""
+    """A tile.
+
+    Args:
+        rows: Rows of codes.
+        vectors: Vectors of columns.
+        out_size: Bytes of a result.
+        near: See `emit.Factors`.
+        whole: The type of the result if it is `near` and ends where that type ends, else "".
+    """
 
     rows: int
     vectors: int
     out_size: int
+    near: bool = False
+    whole: str = ""
+
+    @property
+    def codes(self) -> tuple[int, int] | None:
+        """The smallest and largest result, where it has all codes of its type."""
+        if not self.whole:
+            return None
+        limits = np.iinfo(self.whole)
+        return int(limits.min), int(limits.max)
 
 
-def emit_tile(
-    b: Any, tier: Tier, codes: Codes, shape: Shape, rule: Requant, values: Sequence[Any]
-) -> None:
-    """Add a tile to a function.
+@dataclass(frozen=True)
+class Spot:
+    """Where a tile stands; int64 values.
 
     Args:
-        b: IR builder.
-        tier: Whose instructions.
-        codes: How codes are read.
-        shape: Size of the tile.
-        rule: Requantization.
-        values: int64: address of the fields, codes, result, first row, first column.
+        fields: Address of the fields.
+        x: Codes of the image.
+        weights: Its weights.
+        bias: Its biases.
+        out: Its result.
+        row: First row.
+        column: First column.
     """
-    fields, x, out, row, column = values
-    base = emit.address(b, fields)
 
-    def field(name: Field) -> Any:
-        return emit.load(b, emit.advance(b, base, I64(8 * name)), I64, 8)
+    fields: Any
+    x: Any
+    weights: Any
+    bias: Any
+    out: Any
+    row: Any
+    column: Any
 
-    def place(name: Field) -> Any:
-        return emit.address(b, field(name))
+    def field(self, b: Any, name: Field) -> Any:
+        """Return a field."""
+        return emit.load(b, emit.advance(b, emit.address(b, self.fields), I64(8 * name)), I64, 8)
 
+    def place(self, b: Any, name: Field) -> Any:
+        """Return a field that is an address, as a pointer."""
+        return emit.address(b, self.field(b, name))
+
+    def pointers(self, b: Any, base: Any, name: Field, rows: int) -> list[Any]:
+        """Return where each row is, by a table of offsets from `base`."""
+        table = self.place(b, name)
+        return [
+            emit.advance(b, emit.address(b, base), entry(b, table, b.add(self.row, I64(index))))
+            for index in range(rows)
+        ]
+
+    def biases(self, b: Any, shape: Shape, lanes: int) -> list[Any]:
+        """Return the first value of the accumulators of a row."""
+        first = emit.advance(b, emit.address(b, self.bias), b.mul(self.column, I64(4)))
+        return [
+            emit.load(b, emit.advance(b, first, I64(4 * lanes * v)), emit.vector(I32, lanes), 4)
+            for v in range(shape.vectors)
+        ]
+
+
+def emit_tile(b: Any, tier: Tier, codes: Codes, shape: Shape, rule: Requant, spot: Spot) -> None:
+    """Add a tile of a matrix product to a function."""
     lanes, cells = tier.lanes, shape.rows * shape.vectors
     whole = emit.vector(I32, lanes)
-    segments, groups = field(Field.SEGMENTS), field(Field.GROUPS)
+    segments, groups = spot.field(b, Field.SEGMENTS), spot.field(b, Field.GROUPS)
     width = I64(4 * shape.vectors * lanes)  # bytes of weights in a group
-    starts = [
-        emit.advance(b, emit.address(b, x), _offset(b, place(Field.ROW_OFFSETS), row, index))
-        for index in range(shape.rows)
-    ]
-    bias = place(Field.BIAS)
-    at = b.mul(column, I64(4))
-    first = [
-        emit.load(b, emit.advance(b, bias, b.add(at, I64(4 * lanes * v))), whole, 4)
-        for v in range(shape.vectors)
-    ]
-    panel = b.mul(b.mul(segments, groups), at)
-    weights = emit.advance(b, place(Field.WEIGHTS), panel)
-    offsets = place(Field.SEGMENT_OFFSETS)
+    starts = spot.pointers(b, spot.x, Field.ROW_OFFSETS, shape.rows)
+    first = spot.biases(b, shape, lanes)
+    panel = b.mul(b.mul(segments, groups), b.mul(spot.column, I64(4)))
+    weights = emit.advance(b, emit.address(b, spot.weights), panel)
+    offsets = spot.place(b, Field.SEGMENT_OFFSETS)
+    signs = emit.load(b, spot.place(b, Field.SIGNS), whole, 4 * lanes) if codes.flip else None
 
     before = b.block
     outer, inner, after, done = (
@@ -148,7 +201,7 @@ def emit_tile(
     segment_weights.add_incoming(weights, before)
     for cell, total in enumerate(sums):
         total.add_incoming(first[cell % shape.vectors], before)
-    shift = _offset(b, offsets, segment, 0)
+    shift = entry(b, offsets, segment)
     lines = [emit.advance(b, start, shift) for start in starts]
     b.branch(inner)
 
@@ -169,6 +222,8 @@ def emit_tile(
     added = []
     for index, line in enumerate(lines):
         activation = emit.splat(b, _group(b, codes, emit.advance(b, line, where)), lanes)
+        if signs is not None:
+            activation = b.xor(activation, signs)
         for v in range(shape.vectors):
             total = running[index * shape.vectors + v]
             added.append(add(b, tier, total, activation, kernel[v]))
@@ -189,42 +244,108 @@ def emit_tile(
     b.cbranch(b.icmp_signed("<", segment_next, segments), outer, done)
 
     b.position_at_end(done)
-    limits = emit.Range(*(b.trunc(field(f), I32) for f in (Field.ZERO, Field.LOW, Field.HIGH)))
-    places = [place(f) for f in (Field.MULTIPLIER, Field.LEFT, Field.RIGHT, Field.REAL)]
-    left = b.trunc(b.sub(field(Field.COLUMNS), column), I32)
-    targets = [
-        emit.advance(b, emit.address(b, out), _offset(b, place(Field.OUT_OFFSETS), row, index))
-        for index in range(shape.rows)
+    emit_result(b, tier, shape, rule, spot, added)
+
+
+def emit_depthwise(
+    b: Any, tier: Tier, codes: Codes, shape: Shape, rule: Requant, spot: Spot
+) -> None:
+    """Add a tile of a depthwise convolution: `rows` pixels x one vector of channels.
+
+    A group is one code of each of 4 (or 2) taps; SEGMENT_OFFSETS has an entry per tap.
+    """
+    lanes = tier.lanes
+    whole = emit.vector(I32, lanes)
+    groups = spot.field(b, Field.GROUPS)
+    offsets = spot.place(b, Field.SEGMENT_OFFSETS)
+    at = b.mul(spot.column, I64(codes.size))
+    starts = [
+        emit.advance(b, start, at)
+        for start in spot.pointers(b, spot.x, Field.ROW_OFFSETS, shape.rows)
     ]
+    block = b.mul(groups, b.mul(spot.column, I64(4)))
+    weights = emit.advance(b, emit.address(b, spot.weights), block)
+    first = spot.biases(b, shape, lanes)[0]
+
+    before = b.block
+    loop, done = b.append_basic_block("taps"), b.append_basic_block("tile.end")
+    b.branch(loop)
+    b.position_at_end(loop)
+    group = b.phi(I64)
+    group.add_incoming(I64(0), before)
+    running = [b.phi(whole) for _ in range(shape.rows)]
+    for total in running:
+        total.add_incoming(first, before)
+    tap = b.mul(group, I64(codes.group))
+    shifts = [entry(b, offsets, b.add(tap, I64(index))) for index in range(codes.group)]
+    kernel = emit.load(b, emit.advance(b, weights, b.mul(group, I64(4 * lanes))), whole, 4 * lanes)
+    add = emit.add_quads if codes.quads else emit.add_pairs
+    added = [
+        add(b, tier, total, _taps(b, codes, start, shifts, lanes), kernel)
+        for total, start in zip(running, starts, strict=True)
+    ]
+    group_next = b.add(group, I64(1))
+    group.add_incoming(group_next, loop)
+    for total, value in zip(running, added, strict=True):
+        total.add_incoming(value, loop)
+    b.cbranch(b.icmp_signed("<", group_next, groups), loop, done)
+
+    b.position_at_end(done)
+    emit_result(b, tier, shape, rule, spot, added)
+
+
+def _taps(b: Any, codes: Codes, start: Any, shifts: Sequence[Any], lanes: int) -> Any:
+    """Return a group of taps of `lanes` channels, the taps of a channel side by side."""
+    kind = emit.vector(ir.IntType(8 * codes.size), lanes)
+    taps = [emit.load(b, emit.advance(b, start, shift), kind) for shift in shifts]
+    pairs = [emit.joined(b, taps[i], taps[i + 1]) for i in range(0, len(taps), 2)]
+    lane_major = [lane + lanes * tap for lane in range(lanes) for tap in range(len(taps))]
+    flat = pairs[0] if len(pairs) == 1 else emit.joined(b, *pairs)
+    mixed = emit.shuffle(b, flat, flat, lane_major)
+    if codes.flip:
+        sign = 1 << (8 * codes.size - 1)
+        mixed = b.xor(mixed, emit.constant(mixed.type, sign))
+    if codes.size == 1 and not codes.quads:
+        return b.zext(mixed, emit.vector(I16, 2 * lanes))
+    return mixed
+
+
+def emit_result(
+    b: Any, tier: Tier, shape: Shape, rule: Requant, spot: Spot, sums: Sequence[Any]
+) -> None:
+    """Requantize and store a tile of accumulators, row by row."""
+    lanes = tier.lanes
+    names = (Field.ZERO, Field.LOW, Field.HIGH)
+    zero, low, high = (b.trunc(spot.field(b, name), I32) for name in names)
+    limits = emit.Range(zero, low, high, shape.codes)
+    places = [spot.place(b, f) for f in (Field.MULTIPLIER, Field.LEFT, Field.RIGHT, Field.REAL)]
+    left = b.trunc(b.sub(spot.field(b, Field.COLUMNS), spot.column), I32)
+    targets = spot.pointers(b, spot.out, Field.OUT_OFFSETS, shape.rows)
     small = emit.vector(ir.IntType(8 * shape.out_size), lanes)
     for v in range(shape.vectors):
-        beyond = b.add(column, I64(lanes * v))
-        factors = emit.load_factors(b, rule, places, beyond, lanes)
+        column = b.add(spot.column, I64(lanes * v))
+        factors = emit.load_factors(b, rule, places, column, lanes, shape.near)
         made = [
-            b.trunc(
-                emit.requantize(b, rule, added[index * shape.vectors + v], factors, limits), small
-            )
+            emit.requantize(b, rule, sums[index * shape.vectors + v], factors, limits)
             for index in range(shape.rows)
         ]
+        if shape.out_size < 4:
+            made = [b.trunc(codes, small) for codes in made]
         count = b.sub(left, I32(lanes * v))
-        bytes_in = b.mul(beyond, I64(shape.out_size))
-        _store(b, tier, made, [emit.advance(b, target, bytes_in) for target in targets], count)
+        at = b.mul(column, I64(shape.out_size))
+        _store(b, tier, made, [emit.advance(b, target, at) for target in targets], count)
 
 
-def _offset(b: Any, table: Any, index: Any, more: int) -> Any:
-    """Return entry index + more of an int32 table, as int64."""
-    at = b.mul(b.add(index, I64(more)), I64(4))
-    return b.sext(emit.load(b, emit.advance(b, table, at), I32, 4), I64)
+def entry(b: Any, table: Any, index: Any) -> Any:
+    """Return an entry of an int32 table, as int64."""
+    return b.sext(emit.load(b, emit.advance(b, table, b.mul(index, I64(4))), I32, 4), I64)
 
 
 def _group(b: Any, codes: Codes, pointer: Any) -> Any:
     """Return one group of codes as int32."""
     if codes.quads or codes.size == 2:
-        word = emit.load(b, pointer, I32)
-        signs = 0x80808080 if codes.quads else 0x80008000
-        return b.xor(word, I32(signs)) if codes.flip else word
-    pair = emit.load(b, pointer, I16)
-    word = b.zext(b.xor(pair, I16(0x8080)) if codes.flip else pair, I32)
+        return emit.load(b, pointer, I32)
+    word = b.zext(emit.load(b, pointer, I16), I32)
     high = b.and_(b.shl(word, I32(8)), I32(0xFF0000))
     return b.or_(b.and_(word, I32(0xFF)), high)
 
@@ -246,28 +367,57 @@ def _store(b: Any, tier: Tier, made: Sequence[Any], targets: Sequence[Any], coun
                 emit.masked_store(b, value, target, count)
 
 
-_BY_NAME = {tier.name: tier for tier in TIERS}
+@dataclass(frozen=True)
+class Variant:
+    """What a tile computes: constants of its machine code."""
+
+    tier: Tier
+    codes: Codes
+    shape: Shape
+    rule: Requant
+    depthwise: bool = False
+
+    @property
+    def text(self) -> str:
+        """One word that says all: the form in which a compiled function can hold it."""
+        parts = (
+            self.tier.name, *map(int, astuple(self.codes)), self.shape.rows, self.shape.vectors,
+            self.shape.out_size, int(self.shape.near), self.shape.whole, int(self.rule),
+            int(self.depthwise),
+        )  # fmt: skip
+        return " ".join(str(part) or "-" for part in parts)
+
+    @classmethod
+    def parse(cls, text: str) -> "Variant":
+        """Return the variant of a text."""
+        tier, size, flip, quads, rows, vectors, out_size, near, whole, rule, by_channel = (
+            text.split()
+        )
+        return cls(
+            next(one for one in TIERS if one.name == tier),
+            Codes(int(size), flip == "1", quads == "1"),
+            Shape(int(rows), int(vectors), int(out_size), near == "1", whole.strip("-")),
+            Requant(int(rule)),
+            by_channel == "1",
+        )
 
 
 def _tile(
-    typing_context: Any, tier: Any, size: Any, flip: Any, quads: Any, rows: Any, vectors: Any,
-    out_size: Any, rule: Any, fields: Any, x: Any, out: Any, row: Any, column: Any,
+    typing_context: Any, variant: Any, fields: Any, x: Any, weights: Any, bias: Any, out: Any,
+    row: Any, column: Any,
 ) -> Any:  # fmt: skip
-    """Compute one tile; see `emit_tile`. The first eight arguments are constants."""
-    constants = (tier, size, flip, quads, rows, vectors, out_size, rule)
-    if not all(isinstance(one, types.Literal) for one in constants):
-        raise TypingError("tile is described by constants")
-    name, bytes_in, turned, by_four, height, width, bytes_out, number = (
-        one.literal_value for one in constants
-    )
-    codes = Codes(bytes_in, bool(turned), bool(by_four))
-    shape = Shape(height, width, bytes_out)
+    """Compute one tile of a `Variant`, written as a constant text; the rest is a `Spot`."""
+    if not isinstance(variant, types.StringLiteral):
+        raise TypingError("variant must be a constant")
+    chosen = Variant.parse(variant.literal_value)
+    emitted = emit_depthwise if chosen.depthwise else emit_tile
 
     def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        emit_tile(builder, _BY_NAME[name], codes, shape, Requant(number), values[8:])
+        spot = Spot(*values[1:])
+        emitted(builder, chosen.tier, chosen.codes, chosen.shape, chosen.rule, spot)
         return context.get_dummy_value()
 
-    return types.void(*constants, *[types.int64] * 5), codegen
+    return types.void(variant, *[types.int64] * 7), codegen
 
 
 tile: Any = intrinsic(prefer_literal=True)(_tile)

@@ -1,0 +1,220 @@
+"""Machine code of softmax, norms and GELU gives the very bits of the reference kernels.
+
+Rows of every length that a vector does or does not fill, with the extremes of their codes, on
+every tier that this CPU runs, each in a process of its own.
+"""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+
+from hwsim.attributes import Attrs, ConvAttrs, SoftmaxAttrs
+from hwsim.graph import Graph, Node, Value
+from hwsim.kernels.native.target import TIERS, VARIABLE, tier
+from hwsim.kernels.plan import lower
+from hwsim.ops import Op
+from hwsim.profile import Method, NumericProfile, OperatorRule, Requant
+from hwsim.profiles import PROFILES
+from hwsim.quant import INT8, UINT8, IntType, QuantParams
+
+ROOT = Path(__file__).resolve().parents[1]
+LENGTHS = (1, 3, 17, 64, 65, 197)
+INT16, UINT16 = IntType(16), IntType(16, signed=False)
+NONE = Requant.NONE
+
+
+class Case(NamedTuple):
+    """A graph of few nodes, all of which must be machine code, and rows of codes for it."""
+
+    name: str
+    graph: Graph
+    profile: NumericProfile
+    codes: np.ndarray
+
+
+def rows_of(dtype: IntType, shape: tuple[int, ...], seed: int) -> np.ndarray:
+    """Return rows over the whole range and parts of it: level, with one peak, rising, random."""
+    rng = np.random.default_rng(seed)
+    count, width = int(np.prod(shape[:-1])), shape[-1]
+    made = np.empty((count, width), np.int64)
+    for row in range(count):
+        low, high = sorted(rng.integers(dtype.min, dtype.max + 1, 2))
+        match row % 6:
+            case 0:
+                made[row] = rng.integers(dtype.min, dtype.max + 1, width)
+            case 1:
+                made[row] = dtype.min if row % 4 == 1 else dtype.max
+            case 2:
+                made[row] = dtype.min
+                made[row, rng.integers(width)] = dtype.max
+            case 3:
+                made[row] = np.linspace(low, high, width)
+            case 4:
+                made[row] = rng.integers(max(high - 5, dtype.min), high + 1, width)
+            case _:
+                made[row] = rng.integers(low, high + 1, width)
+    return made.reshape(shape).astype(dtype.storage)
+
+
+def one_node(
+    op: Op, attrs: Attrs, x: Value, out: Value, constants: tuple[Value, ...] = ()
+) -> Graph:
+    values = {value.name: value for value in (x, *constants, out)}
+    names = (x.name, *(value.name for value in constants))
+    return Graph("g", values, (Node("node", op, names, (out.name,), attrs),), (x.name,), ("y",))
+
+
+def with_rule(op: Op, rule: OperatorRule) -> NumericProfile:
+    rules = {(op, 8): rule, (op, 16): rule}
+    return replace(PROFILES["hawq"], name=rule.method.value, rules=rules)
+
+
+def per_tensor(scale: float, zero: int = 0) -> QuantParams:
+    return QuantParams.per_tensor(scale, zero)
+
+
+SOFTMAXES: Mapping[str, NumericProfile] = {
+    "tflite_ref": PROFILES["tflite_ref"],
+    "xnnpack": PROFILES["xnnpack"],
+    "cmsis_nn": PROFILES["cmsis_nn"],
+    "cmsis_single": PROFILES["cmsis_single"],
+    "ort": PROFILES["ort"],
+    "hawq": PROFILES["hawq"],
+    "ibert": PROFILES["ibert"],
+    "ivit": PROFILES["ivit"],
+    "qaof": PROFILES["qaof"],
+    "lines": with_rule(
+        Op.SOFTMAX, OperatorRule(NONE, Method.PIECEWISE, segments=8, fraction_bits=30, guard_bits=0)
+    ),
+    "table": with_rule(Op.SOFTMAX, OperatorRule(NONE, Method.EXP_TABLE)),
+    "fine": with_rule(Op.SOFTMAX, OperatorRule(NONE, Method.EXP_TABLE, fraction_bits=30)),
+}
+FLOATS = ("xnnpack", "ort")
+Q15 = ("tflite_ref", "cmsis_nn", "cmsis_single")  # at 16 bits
+
+
+def softmax_cases() -> Iterator[Case]:
+    """Yield softmaxes of every profile, width and sign, causal ones among them."""
+    for name, profile in SOFTMAXES.items():
+        scales = {8: (0.004, 0.07, 0.3), 4: (0.5,), 16: (0.0003,)}
+        sources = [INT8, *([] if name.startswith("cmsis") else [UINT8])]
+        if name not in FLOATS:
+            sources += [INT16, *([] if name in Q15 else [IntType(4), UINT16])]
+        for source in sources:
+            for index, scale in enumerate(scales[source.bits]):
+                for length in LENGTHS:
+                    causal = (
+                        name not in FLOATS
+                        and length > 1
+                        and not (source.bits == 16 and name in Q15)
+                    )
+                    for queries in (7, *([-1] if causal else [])):
+                        yield softmax_case(name, profile, source, scale, length, queries, index)
+
+
+def softmax_case(
+    name: str, profile: NumericProfile, source: IntType, scale: float, length: int, queries: int,
+    seed: int,
+) -> Case:  # fmt: skip
+    """Return one softmax over rows of `length`; causal where there are -1 queries."""
+    causal = queries < 0
+    shape = (1, 2, min(length, 9) if causal else queries, length)
+    made = source if source.bits > 4 else INT8
+    if name == "ivit":
+        made = IntType(made.bits)
+        params = per_tensor(2.0 ** (1 - made.bits))
+    elif name == "ort":
+        params = per_tensor(0.009, 5)
+    elif name in Q15 and made.bits == 16:
+        params = per_tensor(2.0**-15)
+    else:
+        params = per_tensor(2.0**-made.bits, made.min)
+    x = Value("x", shape, source, per_tensor(scale, 0))
+    graph = one_node(Op.SOFTMAX, SoftmaxAttrs(causal=causal), x, Value("y", shape, made, params))
+    label = f"softmax {name} {source} {scale} {shape} {'causal' if causal else ''}"
+    return Case(label, graph, profile, rows_of(source, shape, seed))
+
+
+def beside_convolutions(node: Node, source: Value, out: Value, constants: list[Value]) -> Graph:
+    """Return a graph whose convolutions want halos around both ends of a node."""
+    channels = source.shape[-1]
+    weights = np.random.default_rng(0).integers(-127, 128, (4, 3, 3, channels)).astype(np.int8)
+    values = [source, out, *constants, Value("w", weights.shape, INT8, per_tensor(0.01), weights)]
+    nodes = [node]
+    for end in (source, out):
+        shape = (*end.shape[:3], 4)
+        values.append(Value(f"conv_{end.name}", shape, INT8, per_tensor(1.0)))
+        names = (end.name, "w")
+        attrs = ConvAttrs(stride=(1, 1), padding=(1, 1, 1, 1))
+        nodes.append(Node(f"conv_{end.name}", Op.CONV_2D, names, (f"conv_{end.name}",), attrs))
+    outputs = ("conv_x", "conv_y", "y")
+    return Graph("halos", {value.name: value for value in values}, tuple(nodes), ("x",), outputs)
+
+
+def halo_cases() -> Iterator[Case]:
+    """Yield nodes between convolutions, whose rows lie in lines with gaps."""
+    shape = (2, 5, 6, 17)
+    x = Value("x", shape, INT8, per_tensor(0.05, 3))
+    y = Value("y", shape, UINT8, per_tensor(2.0**-8))
+    for causal in (False, True):
+        node = Node("node", Op.SOFTMAX, ("x",), ("y",), SoftmaxAttrs(causal=causal))
+        graph = beside_convolutions(node, x, y, [])
+        yield Case(f"halo softmax {causal}", graph, PROFILES["hawq"], rows_of(INT8, shape, 3))
+
+
+FAMILIES = {"softmax": softmax_cases, "halo": halo_cases}
+
+
+def differences(family: str) -> tuple[int, list[str]]:
+    """Return how many cases a family has, and which of them are not native or not equal."""
+    wrong, count = [], 0
+    for case in FAMILIES[family]():
+        count += 1
+        plan = lower(case.graph, case.profile)
+        if any(call.native is None for call in plan.calls):
+            wrong.append(f"{case.name}: no machine code")
+            continue
+        feed = {"x": case.codes}
+        expected = plan._stepwise(feed, True)
+        made = plan.run(feed, keep_all=True)
+        for name, array in expected.items():
+            if array.dtype != made[name].dtype or not np.array_equal(made[name], array):
+                wrong.append(f"{case.name}: {int((made[name] != array).sum())} of {array.size}")
+    return count, wrong
+
+
+@pytest.mark.skipif(tier() is None, reason="machine code is off")
+@pytest.mark.parametrize("family", FAMILIES)
+def test_rows_equal_reference_kernels(family: str) -> None:
+    count, wrong = differences(family)
+    assert count > 1
+    assert not wrong, wrong[:20]
+
+
+def lower_tiers() -> list[str]:
+    """Return the names of the tiers below this process's."""
+    own = tier()
+    return [] if own is None else [one.name for one in TIERS[TIERS.index(own) + 1 :]]
+
+
+@pytest.mark.parametrize("name", lower_tiers())
+def test_rows_equal_reference_kernels_on_lower_tiers(name: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.test_native_rows"],
+        env=os.environ | {VARIABLE: name, "PYTHONPATH": str(ROOT)},
+        cwd=ROOT, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+
+
+if __name__ == "__main__":
+    found = [line for family in sys.argv[1:] or FAMILIES for line in differences(family)[1]]
+    print("\n".join(found))
+    sys.exit(bool(found))
