@@ -25,6 +25,7 @@ test: lint
 
 bench: $(STAMP)
 	$(RUN) -m tests.bench.bench_networks --out reports/bench
+	$(RUN) -m tests.bench.bench_pricing --out reports/bench
 	$(RUN) -m pytest tests/bench -o python_files="bench_*.py" --benchmark-only
 
 clean:

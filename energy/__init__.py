@@ -1,12 +1,16 @@
 """From a workload and a platform to joules, seconds, bytes and look-up tables."""
 
 from .analytic import uniform_ratio
-from .interval import EnergyInterval, energy_interval
+from .configurations import configuration_totals
+from .interval import Constant, Interval, Uncertainty, uncertainty
 from .model import cost
 
 __all__ = [
-    "EnergyInterval",
+    "Constant",
+    "Interval",
+    "Uncertainty",
+    "configuration_totals",
     "cost",
-    "energy_interval",
+    "uncertainty",
     "uniform_ratio",
 ]

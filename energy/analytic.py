@@ -26,14 +26,12 @@ def rows(
     such work keeps the widths that its tensors state. Bytes always count the stated widths.
     """
     uniform = chosen[0] if len(set(chosen)) == 1 else None
+    tensors = tuple(replace(tensor, bits=None) for tensor in unit.tensors)
+    scaled = replace(unit, tensors=tensors)
     found = []
     for option in options:
         widths = option or uniform
-        scaled = unit
-        if widths is not None:
-            tensors = tuple(replace(tensor, bits=None) for tensor in unit.tensors)
-            scaled = replace(unit, tensors=tensors)
-        words = _word_bits(scaled, widths or FIXED)
+        words = _word_bits(unit if widths is None else scaled, widths or FIXED)
         found.append(_row(platform, unit, option, widths or FIXED, words))
     return found
 

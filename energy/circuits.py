@@ -7,7 +7,7 @@ number of copies of a measured unit.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from math import ceil, log2
 from typing import NamedTuple
 
@@ -35,12 +35,15 @@ class Need(NamedTuple):
         bram: Memory blocks of 18 Kib.
         carry4: Carry chains of four bits, of which each lies in a slice of four sites; no budget
             counts them, because how they share slices with other logic was not measured.
+        ff: Flip-flops of the synthesized circuit; None where the part has registers that no
+            synthesis or formula counts.
     """
 
     lc: Ints
     dsp: Ints
     bram: Ints
     carry4: Ints
+    ff: Ints | None = None
 
 
 @dataclass(frozen=True)
@@ -57,12 +60,21 @@ class Foldings:
     parts: Mapping[str, Need]
     labels: Mapping[str, Ints]
 
-    @property
+    @cached_property
+    def ff(self) -> Ints:
+        """Summed flip-flops of the parts that state them."""
+        total = np.zeros_like(self.cycles)
+        for part in self.parts.values():
+            if part.ff is not None:
+                total = total + part.ff
+        return total
+
+    @cached_property
     def need(self) -> Ints:
         """Summed needs: shape (foldings, 3), columns lc, dsp, bram."""
-        return np.stack(
-            [np.sum([part[i] for part in self.parts.values()], axis=0) for i in range(3)], axis=1
-        )
+        rows = [np.stack([part.lc, part.dsp, part.bram], axis=1) for part in self.parts.values()]
+        total: Ints = np.sum(rows, axis=0)
+        return total
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +119,7 @@ class Shape(NamedTuple):
     shared: bool
     rows: int
     elements: int
+    macs: int
 
 
 def shape_of(layer: Layer, option: Option) -> Shape:
@@ -129,6 +142,7 @@ def shape_of(layer: Layer, option: Option) -> Shape:
         shared=layer.groups == 1,
         rows=max(layer.out_elements // max(width, 1), 1),
         elements=layer.out_elements,
+        macs=layer.macs,
     )
 
 
@@ -184,13 +198,15 @@ def _streaming(shape: Shape, build: Build) -> Foldings:
             logic = softmax_unit(exp, normalizer, dsp_allowed=dsp).logic
         else:
             logic = xc7().layer_norm[dsp]
-        found.append((logic.lc, logic.dsp, logic.carry4))
+        found.append((logic.lc, logic.dsp, logic.carry4, logic.ff))
     n = len(copies)
     all_copies = np.tile(copies, len(found))
-    lc, blocks, carry4 = (np.repeat(counts, n) * all_copies for counts in zip(*found, strict=True))
+    lc, blocks, carry4, ff = (
+        np.repeat(counts, n) * all_copies for counts in zip(*found, strict=True)
+    )
     cycles = -(-shape.elements * _PASSES[shape.work] // all_copies)
     name = "softmax" if shape.work is Work.SOFTMAX else "layer norm"
-    need = Need(_ints(lc), _ints(blocks), np.zeros_like(all_copies), _ints(carry4))
+    need = Need(_ints(lc), _ints(blocks), np.zeros_like(all_copies), _ints(carry4), _ints(ff))
     return Foldings(cycles, {name: need}, {"copies": all_copies})
 
 
@@ -230,6 +246,7 @@ def _matrix(shape: Shape, build: Build) -> Foldings:
         np.where(dsp == 1, blocks, 0),
         np.zeros_like(pe),
         _ints(pe * np.where(dsp == 1, trees / 4, chains)),
+        pe * acc,  # the accumulators; multipliers and adders are combinational, in DSP blocks too
     )
 
     if shape.stored:
@@ -241,7 +258,7 @@ def _matrix(shape: Shape, build: Build) -> Foldings:
             np.zeros_like(pe),
         )
     else:
-        memory = Need(*(np.zeros_like(pe),) * 4)
+        memory = Need(*(np.zeros_like(pe),) * 5)
 
     copies = -(-pe * simd // shape.mw)
     if build.requantizer == "dyadic":
@@ -253,6 +270,7 @@ def _matrix(shape: Shape, build: Build) -> Foldings:
         copies * np.array([int(way.dsp) for way in ways])[requantize_dsp],
         np.zeros_like(pe),
         _ints(copies * np.array([way.carry4 for way in ways])[requantize_dsp]),
+        _ints(copies * np.array([way.ff for way in ways])[requantize_dsp]),
     )
     zero = np.zeros_like(pe)
     control = Need(zero + build.control, zero, zero, zero)

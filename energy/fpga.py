@@ -8,7 +8,8 @@ speed.
 
 from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,6 +44,7 @@ class Part:
         dsp: Multiplier blocks.
         bram_18k: Memory blocks.
         carry4: Carry chains of four bits.
+        ff: Flip-flops of the synthesized circuit; None where nobody counted the part's.
         finn_lut: LUTs of the whole layer as FINN estimates them at this folding, multipliers in
             LUTs; on the layer's first part, None for layers that FINN has no formula for.
     """
@@ -56,6 +58,7 @@ class Part:
     dsp: int
     bram_18k: int
     carry4: int
+    ff: int | None
     finn_lut: int | None = None
 
 
@@ -71,6 +74,7 @@ class Explained:
         used: Summed resources.
         budget: Usable resources: the part's closure limits.
         sites_high: LUT sites if every carry chain kept its slice to itself.
+        ff: Flip-flops of the parts that state them; weight streams and control have more.
         unpriced: Nodes whose circuits nobody measured.
     """
 
@@ -80,6 +84,7 @@ class Explained:
     used: Mapping[str, int]
     budget: Mapping[str, int]
     sites_high: int
+    ff: int
     unpriced: tuple[str, ...]
 
 
@@ -99,7 +104,8 @@ def rows(
         BudgetError: If the selection does not fit the part at any folding.
         PlatformError: If the platform file names a circuit that was not measured.
     """
-    build, budget = Build.of(platform), budget_of(platform.fabric)
+    build = Build.of(platform)
+    budget = tuple(budget_of(platform.fabric).tolist())
     design = _design(platform, units, selection)
     chosen = iter(design.choice)
     clock = platform.clock.si
@@ -108,30 +114,31 @@ def rows(
         picks = [next(chosen) for layer in unit.layers if has_circuit(layer)]
         for option in options[unit.name]:
             traffic = traffic_of(unit, option or FIXED)
-            ways = _ways(platform, unit, option or FIXED, build)
+            shapes = _shapes(unit, option or FIXED)
             if option != selection.get(unit.name):
-                taken = [cheapest(way, design.interval, budget) for way in ways]
+                taken = [_cheapest(shape, build, design.interval, budget) for shape in shapes]
             else:
                 taken = picks
-            picked = [way.need[index] for way, index in zip(ways, taken, strict=True)]
-            lut, dsp, bram = (sum(int(need[i]) for need in picked) for i in range(3))
-            cycles = [int(way.cycles[index]) for way, index in zip(ways, taken, strict=True)]
+            built = [
+                _built(shape, build, index) for shape, index in zip(shapes, taken, strict=True)
+            ]
             found.append(
                 UnitCost(
                     unit=unit.name,
                     option=option,
                     macs=unit.macs,
-                    energy_mac_j=_toggling_j(platform, unit, option or FIXED),
+                    energy_mac_j=_toggling_j(platform, shapes),
                     energy_memory_j={},
                     energy_static_j=0.0,
-                    latency_s=max(cycles, default=0) / clock,
+                    latency_s=max((one.cycles for one in built), default=0) / clock,
                     bound_by="compute",
                     weight_bytes=traffic.weight_bytes,
                     activation_bytes=traffic.activation_bytes,
                     memory_bytes={LEVEL: traffic.weight_bytes + traffic.activation_bytes},
-                    lut=lut,
-                    dsp=dsp,
-                    bram_18k=bram,
+                    lut=sum(one.lut for one in built),
+                    dsp=sum(one.dsp for one in built),
+                    bram_18k=sum(one.bram_18k for one in built),
+                    ff=sum(one.ff for one in built),
                 )
             )
     seconds = design.interval / clock
@@ -168,7 +175,7 @@ def explain(
     before = 0
     for unit in units:
         option = selection.get(unit.name, FIXED)
-        ways = iter(_ways(platform, unit, option, build))
+        ways = iter(_ways(platform, _shapes(unit, option), build))
         for layer in unit.layers:
             if not has_circuit(layer):
                 continue
@@ -183,6 +190,7 @@ def explain(
         used={name: sum(getattr(part, name) for part in parts) for name in _RESOURCES},
         budget=dict(zip(_RESOURCES, budget_of(platform.fabric).tolist(), strict=True)),
         sites_high=sum(max(part.lut, 4 * part.carry4) for part in parts),
+        ff=sum(part.ff or 0 for part in parts),
         unpriced=tuple(
             layer.node
             for unit in units
@@ -209,10 +217,11 @@ def _parts(unit: str, layer: Layer, option: Option, way: Foldings, index: int) -
         folding = f"{labels['copies']} copies"
     finn = _finn(layer, option, labels).lut if "pe" in labels else None
     for name, need in way.parts.items():
-        lc, dsp, bram, carry4 = (int(values[index]) for values in need)
+        lc, dsp, bram, carry4 = (int(values[index]) for values in need[:4])
+        ff = None if need.ff is None else int(need.ff[index])
         if lc or dsp or bram:
             cycles = int(way.cycles[index])
-            yield Part(unit, layer.node, folding, cycles, name, lc, dsp, bram, carry4, finn)
+            yield Part(unit, layer.node, folding, cycles, name, lc, dsp, bram, carry4, ff, finn)
             finn = None
 
 
@@ -240,19 +249,23 @@ def _window(layer: Layer) -> float:
     return 1.0
 
 
-def _toggling_j(platform: FpgaPlatform, unit: Unit, option: Option) -> float:
+def _toggling_j(platform: FpgaPlatform, shapes: Sequence[Shape]) -> float:
     """Return the energy of the LUT sites that a unit's multiply-accumulates keep busy.
 
     A folding does not change it: half as many products per cycle take twice as many cycles.
     """
     joules = 0.0
-    for layer in unit.layers:
-        if layer.macs:
-            shape = shape_of(layer, option)
-            w, a = shape.weight_bits, shape.activation_bits
-            sites = xc7().mac(w, a, w + a + 10).lc
-            joules += layer.macs * sites * platform.toggle_energy.si
+    for shape in shapes:
+        if shape.macs:
+            sites = _mac_sites(shape.weight_bits, shape.activation_bits)
+            joules += shape.macs * sites * platform.toggle_energy.si
     return joules
+
+
+@cache
+def _mac_sites(w_bits: int, a_bits: int) -> float:
+    """Return the LUT sites of a multiply-accumulate with the table's narrower accumulator."""
+    return xc7().mac(w_bits, a_bits, w_bits + a_bits + 10).lc
 
 
 def _free_name(name: str, taken: Container[str]) -> str:
@@ -262,14 +275,14 @@ def _free_name(name: str, taken: Container[str]) -> str:
     return name
 
 
-def _ways(platform: FpgaPlatform, unit: Unit, option: Option, build: Build) -> list[Foldings]:
-    """Return the foldings of a unit's layers that have a circuit.
+def _ways(platform: FpgaPlatform, shapes: Sequence[Shape], build: Build) -> list[Foldings]:
+    """Return the foldings of layers that have a circuit.
 
     Raises:
         PlatformError: If the platform file names a softmax that was not measured.
     """
     try:
-        return [foldings(shape, build) for shape in _shapes(unit, option)]
+        return [foldings(shape, build) for shape in shapes]
     except InputError as error:
         raise PlatformError(f"{platform.name}: {error}") from error
 
@@ -277,6 +290,30 @@ def _ways(platform: FpgaPlatform, unit: Unit, option: Option, build: Build) -> l
 def _shapes(unit: Unit, option: Option) -> list[Shape]:
     """Return the shapes of a unit's layers that have a circuit."""
     return [shape_of(layer, option) for layer in unit.layers if has_circuit(layer)]
+
+
+class _Built(NamedTuple):
+    """One folding of a layer as plain numbers."""
+
+    lut: int
+    dsp: int
+    bram_18k: int
+    ff: int
+    cycles: int
+
+
+@lru_cache(maxsize=1 << 14)
+def _built(shape: Shape, build: Build, index: int) -> _Built:
+    """Return what one folding of a layer takes."""
+    way = foldings(shape, build)
+    lut, dsp, bram = (int(need) for need in way.need[index])
+    return _Built(lut, dsp, bram, int(way.ff[index]), int(way.cycles[index]))
+
+
+@lru_cache(maxsize=1 << 14)
+def _cheapest(shape: Shape, build: Build, interval: int, budget: tuple[int, ...]) -> int:
+    """Return the cheapest folding of a layer that keeps an interval."""
+    return cheapest(foldings(shape, build), interval, np.array(budget))
 
 
 @lru_cache(maxsize=256)
@@ -302,14 +339,10 @@ def _design(
         BudgetError: If no folding fits.
     """
     budget, build = budget_of(platform.fabric), Build.of(platform)
-    layers = [
-        way
-        for unit in units
-        for way in _ways(platform, unit, selection.get(unit.name, FIXED), build)
-    ]
     shapes = tuple(
         shape for unit in units for shape in _shapes(unit, selection.get(unit.name, FIXED))
     )
+    layers = _ways(platform, shapes, build)
     design = _fastest(shapes, build, tuple(budget.tolist()))
     if design is None:
         slow = max(int(layer.cycles.max()) for layer in layers)

@@ -85,7 +85,7 @@ def layer_busy(platform: McuPlatform, layer: Layer, option: Option) -> Busy:
     if kind is None:
         elements = platform.cycles_per_element.value * layer.out_elements
         return Busy(0.0, elements, started, elements + started)
-    precision = _precision(platform, option)
+    precision = precision_of(platform, option)
     cycles = precision.cycles_per_mac(kind, option.weight_bits) * layer.macs
     return Busy(cycles, 0.0, started, cycles * precision.power_ratio(kind) + started)
 
@@ -169,7 +169,7 @@ def point_named(platform: McuPlatform, name: str) -> OperatingPoint:
     raise PlatformError(f"{platform.name}: point must be one of {known}, not {name!r}")
 
 
-def _precision(platform: McuPlatform, option: Option) -> McuPrecision:
+def precision_of(platform: McuPlatform, option: Option) -> McuPrecision:
     """Return the precision that a pair runs at; work without a choice takes the widest."""
     taking = [
         row

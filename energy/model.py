@@ -111,6 +111,12 @@ def _require(platform: Platform, option: Option) -> None:
     """Refuse an option that the platform does not support."""
     if platform.supports(option):
         return
+    if isinstance(platform, FpgaPlatform) and 1 in (option.weight_bits, option.activation_bits):
+        raise PlatformError(
+            f"{platform.name}: weight_bits and activation_bits must be 2 or more, not "
+            f"{option.weight_bits}x{option.activation_bits}: nobody synthesized a 1-bit "
+            "(XNOR-popcount) unit for the table, so it has no price"
+        )
     pairs = [f"{pair.weight_bits}x{pair.activation_bits}" for pair in platform.options]
     listed = pairs if len(pairs) <= 16 else [*pairs[:3], "...", pairs[-1]]
     raise PlatformError(

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
         allocate,
         attribute,
         calibrate,
+        configuration_totals,
         cost,
         from_torch,
         identify,
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
         run,
         sensitivity,
         trace,
+        uncertainty,
         uniform_allocations,
         validate,
     )
@@ -46,6 +48,7 @@ __all__ = [
     "allocate",
     "attribute",
     "calibrate",
+    "configuration_totals",
     "cost",
     "from_torch",
     "identify",
@@ -60,6 +63,7 @@ __all__ = [
     "sensitivity",
     "trace",
     "trace_rtl",
+    "uncertainty",
     "uniform_allocations",
     "validate",
 ]

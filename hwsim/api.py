@@ -41,6 +41,7 @@ from hwsim.validation import Session, compare_sides
 from hwsim.verify import accumulator_bounds
 
 if TYPE_CHECKING:
+    from hwsim.energy import Uncertainty
     from hwsim.energy.operation import Operation
     from hwsim.error_shares import Attribution
     from hwsim.platform import Platform
@@ -51,9 +52,10 @@ if TYPE_CHECKING:
 MAX_FILE_BYTES = 1 << 31
 
 __all__ = [
-    "accumulators", "allocate", "attribute", "calibrate", "cost", "from_torch", "identify", "load",
-    "load_platform", "operating_points", "pareto", "percentile_allocation", "quantize",
-    "random_inputs", "run", "sensitivity", "trace", "trace_rtl", "uniform_allocations", "validate",
+    "accumulators", "allocate", "attribute", "calibrate", "configuration_totals", "cost",
+    "from_torch", "identify", "load", "load_platform", "operating_points", "pareto",
+    "percentile_allocation", "quantize", "random_inputs", "run", "sensitivity", "trace",
+    "trace_rtl", "uncertainty", "uniform_allocations", "validate",
 ]  # fmt: skip
 
 
@@ -425,6 +427,50 @@ def cost(
     selection = selection_of([unit.name for unit in free], border, chosen, first_last)
     wanted = None if options is None else [as_option(option) for option in options]
     return price(units, platform, selection, wanted)
+
+
+def configuration_totals(
+    table: CostTable, choices: NDArray[Any]
+) -> "dict[str, NDArray[np.float64] | NDArray[np.int64]]":
+    """Return the totals of many configurations of a cost table at once, by resource.
+
+    Args:
+        table: What `cost` returned.
+        choices: Shape (configurations, units): for each unit of `table.units`, the index of its
+            option in `table.options(unit)`.
+
+    Raises:
+        InputError: If `choices` has another shape, holds no integers, or an index is out of range.
+    """
+    from hwsim.energy.configurations import configuration_totals as totals
+
+    return totals(table, choices)
+
+
+def uncertainty(
+    graph: Graph,
+    platform: "Platform | str | Path",
+    bits: Bits | Mapping[str, Bits] | Allocation | None = None,
+    *,
+    unit: str | None = None,
+) -> "Uncertainty":
+    """Return the intervals of energy and latency, and the constants that matter most to them.
+
+    Args:
+        graph: Any graph; a float graph is fused first.
+        platform: A platform, its name, or a path.
+        bits: As in `cost`.
+        unit: The unit that is asked about; the whole network unless given.
+
+    Raises:
+        HwsimError: As `cost` does, or if no unit has this name.
+    """
+    from hwsim.energy.interval import uncertainty as found
+
+    if isinstance(platform, str | Path):
+        platform = load_platform(platform)
+    table = cost(graph, platform, bits, options=[])
+    return found(workload(graph), platform, table.selection, unit=unit)
 
 
 def operating_points(

@@ -29,7 +29,9 @@ from hwsim.cli_options import (
 from hwsim.errors import InputError
 
 if TYPE_CHECKING:
+    from hwsim.energy import Uncertainty
     from hwsim.graph import Graph
+    from hwsim.platform import Platform
 
 
 def bits_of(text: str | None) -> Any:
@@ -70,9 +72,15 @@ def cost(
     key: Key = None,
     limit: Limit = 4,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Write a .csv.")] = None,
+    roofline: Annotated[
+        Path | None, typer.Option(help="Draw the units under the platform's rooflines: a .png.")
+    ] = None,
     explain: Annotated[
-        bool, typer.Option("--explain", help="Show what the costs are made of.")
+        bool, typer.Option("--explain", help="Show what the costs are made of and hang on.")
     ] = False,
+    unit: Annotated[
+        str | None, typer.Option(help="With --explain: the end of one unit's name.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Price one inference: energy, latency, bytes and FPGA resources per unit, with totals.
@@ -80,13 +88,22 @@ def cost(
     --mac-model toggles_… counts the bits that the model's operands flip on the inputs of --data.
     """
     import hwsim
-    from hwsim.cli_explain import explain_cost
+    from hwsim.cli_explain import explain_cost, interval_lines
+    from hwsim.energy import uncertainty
     from hwsim.partition import workload
     from hwsim.reports.run_folder import write_file
     from hwsim.reports.serialize import cost_csv, cost_json
 
+    if roofline is not None and roofline.suffix != ".png":
+        raise InputError(f"--roofline must end in .png, not {roofline.suffix!r}")
+    if unit is not None and not explain:
+        raise InputError("--unit must be given with --explain")
+    if explain and mac_model is not None:
+        raise InputError(
+            "--explain must be asked for without --mac-model: it explains the platform's own model"
+        )
     graph = hwsim.load(model)
-    chosen = hwsim.load_platform(platform)
+    described = chosen = hwsim.load_platform(platform)
     if point is not None:
         from hwsim.energy.mcu import at_point
 
@@ -96,17 +113,41 @@ def cost(
         table = _with_mac_model(graph, table, mac_model, bits, data, key, limit)
     if out is not None:
         write_file(out, cost_csv(table).encode())
+    if roofline is not None:
+        _draw_roofline(f"{graph.name} on {table.platform}", chosen, table, roofline)
+    units = workload(graph)
     if explain:
-        explain_cost(workload(graph), hwsim.load_platform(platform), table, as_json)
+        explain_cost(units, described, chosen, table, unit, as_json)
         return
+    found = None
+    lines = [f"no interval is known of energies by --mac-model {mac_model}"]
+    if mac_model is None:
+        found = uncertainty(units, chosen, table.selection, without_range=False)
     if as_json:
-        print(cost_json(table))
+        print(cost_json(table, _ends(found) if found else None))
         return
     from rich.console import Console
 
     from hwsim.reports.terminal import cost_table
 
-    Console().print(cost_table(table))
+    Console().print(cost_table(table, interval_lines(found) if found else lines))
+
+
+def _draw_roofline(title: str, platform: "Platform", table: Any, path: Path) -> None:
+    """Write the rooflines of a platform with a table's units under them."""
+    from hwsim.energy.roofline import roofs
+    from hwsim.reports.plots import save
+    from hwsim.reports.roof_plot import roofline_figure
+
+    save(roofline_figure(title, roofs(platform, table)), path)
+
+
+def _ends(found: "Uncertainty") -> dict[str, tuple[float, float]]:
+    """Return the intervals of the totals by resource."""
+    ends = {"energy_j": (found.energy.low, found.energy.high)}
+    if found.latency is not None:
+        ends["latency_s"] = (found.latency.low, found.latency.high)
+    return ends
 
 
 def _with_mac_model(

@@ -1,58 +1,130 @@
-"""What the costs of a table are made of."""
+"""What the costs of a table are made of, and what they hang on."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from hwsim.cli_options import print_json, tail
-from hwsim.platform import FpgaPlatform, Platform
+from hwsim.cli_options import print_json, strict, tail
+from hwsim.errors import InputError
+from hwsim.platform import FpgaPlatform, Platform, quantities
 from hwsim.tables import CostTable
+from hwsim.units import format_quantity
 from hwsim.workload import Unit
 
 if TYPE_CHECKING:
+    from hwsim.energy import Constant, Interval, Uncertainty
     from hwsim.energy.fpga import Explained
-    from hwsim.energy.interval import EnergyInterval
 
 _SHOWN = 3  # constants
 
 
 def explain_cost(
-    units: Sequence[Unit], platform: Platform, table: CostTable, as_json: bool
+    units: Sequence[Unit],
+    described: Platform,
+    platform: Platform,
+    table: CostTable,
+    unit: str | None,
+    as_json: bool,
 ) -> None:
-    """Print the energy's interval and the constants that move it most; for an FPGA all parts."""
-    from hwsim.energy import energy_interval, fpga
+    """Print intervals of energy and latency and what moves them most; for an FPGA all parts.
 
-    interval = energy_interval(units, platform, table.selection)
+    Args:
+        units: The network.
+        described: The platform as its file has it; its fields are named.
+        platform: The platform as it runs, perhaps at another point.
+        table: The costs.
+        unit: The end of one unit's name; the whole network unless given.
+        as_json: Whether to print JSON.
+    """
+    from hwsim.energy import fpga, uncertainty
+
+    named = None if unit is None else _unit_named(table, unit)
+    found = uncertainty(units, platform, table.selection, unit=named)
+    fields = {id(quantity): path for path, quantity in quantities(described).items()}
     design = None
     if isinstance(platform, FpgaPlatform):
         design = fpga.explain(platform, units, table.selection)
     if as_json:
-        print_json({"energy": asdict(interval), "design": asdict(design) if design else None})
+        shown = {
+            "unit": named,
+            "energy": _interval_json(found.energy, "J", fields),
+            "latency": found.latency and _interval_json(found.latency, "s", fields),
+            "refused": found.refused,
+            "design": asdict(design) if design else None,
+        }
+        print_json(strict(shown))
         return
     if design is not None:
-        _show_design(design)
-    _show_energy(interval)
+        _show_design(design, named)
+    if named is not None:
+        print(f"unit {named}")
+    _show("energy", found.energy, "J", fields)
+    if found.latency is not None:
+        _show("latency", found.latency, "s", fields)
+    for sentence in found.refused:
+        print(f"left out, since the network cannot run there: {sentence}")
 
 
-def _show_design(design: "Explained") -> None:
-    """Print every part of every layer, and how full the part is."""
+def interval_lines(found: "Uncertainty") -> list[str]:
+    """Return one line per total with its interval."""
+    totals = (("energy", found.energy, "J"), ("latency", found.latency, "s"))
+    return [_line(name, total, unit) for name, total, unit in totals if total is not None]
+
+
+def _unit_named(table: CostTable, end: str) -> str:
+    """Return the unit of a name, or of the only name with this end."""
+    names = [row.unit for row in table.selected_rows]
+    found = [name for name in names if name == end] or [n for n in names if n.endswith(end)]
+    if len(found) == 1:
+        return found[0]
+    shown = ", ".join(tail(name) for name in found or names)
+    raise InputError(f"--unit must be the end of one unit's name ({shown}), not {end!r}")
+
+
+def _interval_json(total: "Interval", unit: str, fields: Mapping[int, str]) -> dict[str, Any]:
+    return {
+        "unit": unit,
+        "low": total.low,
+        "value": total.value,
+        "high": total.high,
+        "constants": [
+            {
+                "field": fields[id(constant.quantity)],
+                **constant.quantity.model_dump(),
+                "span": constant.span,
+                "doubled": constant.doubled,
+                "halved": constant.halved,
+            }
+            for constant in total.constants
+        ],
+    }
+
+
+def _show_design(design: "Explained", unit: str | None) -> None:
+    """Print every part of every layer (of one unit), and how full the part is."""
     print(
         f"{'layer':32} {'folding':28} {'cycles':>10}  {'part':14}"
-        f"{'LUT':>8}{'CARRY4':>8}{'DSP':>6}{'BRAM18':>8}{'FINN LUT':>10}"
+        f"{'LUT':>8}{'FF':>8}{'CARRY4':>8}{'DSP':>6}{'BRAM18':>8}{'FINN LUT':>10}"
     )
     before = None
     for part in design.parts:
+        if unit is not None and part.unit != unit:
+            continue
         new = part.node != before
         before = part.node
         lead = f"{tail(part.node):32} {part.folding:28} {part.cycles:10,}" if new else " " * 72
         finn = "" if part.finn_lut is None else f"{part.finn_lut:,}"
-        counts = f"{part.lut:8,}{part.carry4:8,}{part.dsp:6,}{part.bram_18k:8,}{finn:>10}"
+        ff = "–" if part.ff is None else f"{part.ff:,}"
+        counts = f"{part.lut:8,}{ff:>8}{part.carry4:8,}{part.dsp:6,}{part.bram_18k:8,}{finn:>10}"
         print(f"{lead}  {part.part:14}{counts}".rstrip())
     for name, used in design.used.items():
         limit = design.budget[name]
         share = f" ({100 * used / limit:.1f} %)" if limit else ""
         print(f"{name}: {used:,} of {limit:,} usable{share}")
     print(f"lut: up to {design.sites_high:,} if every carry chain keeps its slices to itself")
+    print(
+        f"ff: {design.ff:,} of synthesized circuits; parts with – have registers too, not modeled"
+    )
     print(f"interval between results: {1e6 * design.interval_s:.4g} us, ", end="")
     rate = f"{1 / design.interval_s:.4g} results/s, " if design.interval_s else ""
     print(f"{rate}first result after about {1e6 * design.first_result_s:.4g} us")
@@ -61,11 +133,37 @@ def _show_design(design: "Explained") -> None:
         print(f"without a measured circuit: {', '.join(tail(node) for node in design.unpriced)}")
 
 
-def _show_energy(interval: "EnergyInterval") -> None:
-    """Print an energy with its interval and its main constants."""
-    print(
-        f"energy: {interval.value_j:.3g} J, between {interval.low_j:.3g} and "
-        f"{interval.high_j:.3g} J by its sources"
+def _line(name: str, total: "Interval", unit: str) -> str:
+    """Return a total with its interval."""
+    value, low, high = (
+        format_quantity(number, unit) for number in (total.value, total.low, total.high)
     )
-    for path, joules in interval.drivers[:_SHOWN]:
-        print(f"    {path}: {joules:.2g} J between the ends of its range")
+    if total.low == total.high:
+        return f"{name} {value}; no source gives a range to a constant that moves it"
+    return (
+        f"{name} {value}, between {low} and {high} where every constant is at an end of its range"
+    )
+
+
+def _show(name: str, total: "Interval", unit: str, fields: Mapping[int, str]) -> None:
+    """Print a total with its interval and its main constants."""
+    print(_line(name, total, unit))
+    for constant in total.constants[:_SHOWN]:
+        quantity = constant.quantity
+        effect = _effect(constant, unit)
+        print(f"    {fields[id(quantity)]} = {quantity.value:g} {quantity.unit}{effect}")
+        print(f"        {quantity.source}")
+
+
+def _effect(constant: "Constant", unit: str) -> str:
+    """Return what a constant does to a total."""
+    quantity = constant.quantity
+    if constant.span > 0:
+        low = quantity.value if quantity.low is None else quantity.low
+        high = quantity.value if quantity.high is None else quantity.high
+        return f", {low:g} to {high:g}: moves it by {format_quantity(constant.span, unit)}"
+    twice, half = (
+        "the network cannot run" if ratio is None else f"{ratio:.3g} times"
+        for ratio in (constant.doubled, constant.halved)
+    )
+    return f", no range: doubled {twice}, halved {half}"

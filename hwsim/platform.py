@@ -147,6 +147,15 @@ class _Clocked(Described):
         return self
 
 
+def _require_tile(memory: list[MemoryLevel], rows: int, columns: int, bits: int) -> None:
+    """Refuse memories on the chip that together are smaller than one tile."""
+    room = sum(level.capacity.si for level in memory if level.on_chip and level.capacity)
+    need = rows * columns * bits / 8
+    if room < need:
+        rule = f"at least {need:.0f} bytes on the chip, one tile of {rows} x {columns}"
+        raise broken_rule(rule, int(room), "memory")
+
+
 class NpuArray(Table):
     """The block engine of an Ethos-U-like NPU.
 
@@ -200,6 +209,16 @@ class NpuPlatform(_Clocked):
     kind: Literal["npu"]
     array: _ComputeArray
 
+    @model_validator(mode="after")
+    def _check_tile(self) -> Self:
+        """Refuse a systolic array whose stationary tile no memory on the chip could hold."""
+        if isinstance(self.array, SystolicArray):
+            weights = self.array.dataflow == "ws"
+            widths = [row.weight_bits if weights else row.activation_bits for row in self.precision]
+            rows, columns = self.array.rows.count, self.array.columns.count
+            _require_tile(self.memory, rows, columns, min(map(min, widths)))
+        return self
+
 
 class GpuCores(Table):
     """The tensor cores of a GPU and the kernels that feed them.
@@ -242,6 +261,8 @@ class GpuPlatform(_Clocked):
                 raise broken_rule("at most 1", row.efficiency.value, where)
         if self.cores.chained.value > 1:
             raise broken_rule("at most 1", self.cores.chained.value, "cores.chained")
+        rows, columns = self.cores.tile_rows.count, self.cores.tile_columns.count
+        _require_tile(self.memory, rows, columns, min(row.native_bits for row in self.precision))
         return self
 
 

@@ -13,6 +13,9 @@ _SI = {
     "cycle/element": 1.0, "cycle": 1.0, "bank": 1.0, "B": 1.0, "SM": 1.0, "LUT": 1.0, "DSP": 1.0,
     "BRAM_18K": 1.0, "1": 1.0, "cycle/MAC": 1.0, "V": 1.0, "mA": 1e-3,
 }  # fmt: skip
+# No digital clock is slower than a second a cycle or faster than a transistor switches.
+_BOUNDS = {"MHz": (1e-6, 1e5)}
+_COUNTS = frozenset({"element", "cycle", "bank", "B", "SM", "LUT", "DSP", "BRAM_18K"})
 
 
 class Quantity(Table):
@@ -43,6 +46,9 @@ class Quantity(Table):
             number = getattr(self, name)
             if number is not None and not (math.isfinite(number) and number > 0):
                 raise broken_rule("a positive number", number, name)
+            least, most = _BOUNDS.get(self.unit, (0.0, math.inf))
+            if number is not None and not least <= number <= most:
+                raise broken_rule(f"in [{least:g}, {most:g}] {self.unit}", number, name)
         if self.low is not None and self.low > self.value:
             raise broken_rule("at most the value", self.low, "low")
         if self.high is not None and self.high < self.value:
@@ -58,6 +64,11 @@ class Quantity(Table):
     def si(self) -> float:
         """The value in SI units: J, s, Hz, B, B/s, W, V, A; counts and ratios as they are."""
         return self.value * _SI[self.unit]
+
+    @property
+    def is_count(self) -> bool:
+        """Whether its unit is one of whole things."""
+        return self.unit in _COUNTS
 
     @property
     def count(self) -> int:

@@ -69,6 +69,8 @@ class UnitCost:
         lut: FPGA look-up table sites; two small tables may share one.
         dsp: FPGA multiplier blocks.
         bram_18k: FPGA 18 Kib memory blocks.
+        ff: FPGA flip-flops of the synthesized circuits, a lower end: registers of weight streams
+            and control were not measured.
     """
 
     unit: str
@@ -85,6 +87,7 @@ class UnitCost:
     lut: int = 0
     dsp: int = 0
     bram_18k: int = 0
+    ff: int = 0
 
     @property
     def energy_j(self) -> float:
@@ -107,6 +110,7 @@ class Total:
     lut: int
     dsp: int
     bram_18k: int
+    ff: int
 
 
 def sum_up(values: Iterable[float]) -> float:
@@ -212,13 +216,16 @@ class CostTable:
                 for level in levels
             },
             energy_static_j=sum_up(row.energy_static_j for row in rows),
-            latency_s=(max(times) if self.pipelined else sum_up(times)) if timed else None,
+            latency_s=(max(times, default=0.0) if self.pipelined else sum_up(times))
+            if timed
+            else None,
             macs=sum(row.macs for row in rows),
             weight_bytes=sum_up(row.weight_bytes for row in rows),
             activation_bytes=sum_up(row.activation_bytes for row in rows),
             lut=sum(row.lut for row in rows),
             dsp=sum(row.dsp for row in rows),
             bram_18k=sum(row.bram_18k for row in rows),
+            ff=sum(row.ff for row in rows),
         )
 
     def to_frame(self, *, all_options: bool = False) -> "pd.DataFrame":
@@ -248,6 +255,7 @@ def _flat(row: UnitCost) -> dict[str, object]:
         "lut": row.lut,
         "dsp": row.dsp,
         "bram_18k": row.bram_18k,
+        "ff": row.ff,
     }
 
 

@@ -1,70 +1,223 @@
-"""The one decorator that compiles kernels, and the cache that cannot go stale.
+"""The decorators that compile kernels, at their first use and not before.
 
-Numba's own freshness check looks at the file of the compiled function alone: an edit of a helper
-in another file would load old machine code. Entries therefore live in a folder named by a hash of
-every kernel source and of the versions that made them.
+A kernel for Numba's own callers (`jit`) is kept on disk by Numba; one that a program calls by its
+address (`native`) is kept as object code, which a later process links without importing Numba.
 """
 
+import contextlib
+import ctypes
 import hashlib
-import os
-from collections.abc import Callable
-from functools import cache
-from pathlib import Path
+import sys
+import threading
+from collections.abc import Callable, Iterable
+from functools import cached_property
 from typing import Any, TypeVar, cast
 
-import llvmlite
-import numba
+import numpy as np
+from numpy.typing import NDArray
 
-import hwsim.profile
+from .cache import store
+from .machine import Linked
 
 F = TypeVar("F", bound=Callable[..., object])
-T = TypeVar("T")
+
+# Numba compiles one function at a time, and reads the folder of its cache from a global.
+_LOCK = threading.RLock()
+store()  # the sources are hashed as they are when their modules are read, not later
 
 
-@cache
-def cache_folder() -> str | None:
-    """Return where compiled kernels of exactly these sources live, or None if nowhere.
+class Lazy:
+    """Something of Numba's that is made when it is called, or met by Numba in a kernel."""
 
-    The parent is NUMBA_CACHE_DIR if the user set it, else the user's cache folder.
-    """
-    digest = hashlib.sha256(f"{numba.__version__} {llvmlite.__version__}".encode())
-    # Requant numbers are frozen into machine code, so their file counts as a kernel source.
-    for source in (*sorted(Path(__file__).parent.rglob("*.py")), Path(hwsim.profile.__file__)):
-        digest.update(source.read_bytes())
-    base = os.environ.get("NUMBA_CACHE_DIR") or os.environ.get("XDG_CACHE_HOME")
-    parent = Path(base) if base else Path.home() / ".cache"
-    folder = parent / "hwsim" / digest.hexdigest()[:16]
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError:
-        return None
-    return str(folder) if os.access(folder, os.W_OK) else None
+    def __init__(self, make: Callable[[], Any]) -> None:
+        """Keep how it is made."""
+        self._make = make
+
+    @cached_property
+    def made(self) -> Any:
+        """The thing itself."""
+        with _LOCK:
+            return self._make()
+
+    @property
+    def _numba_type_(self) -> Any:
+        """What Numba's typing asks of values that it does not know."""
+        from numba.core.registry import cpu_target
+
+        made, context = self.made, cast(Any, cpu_target).typing_context
+        context.refresh()
+        return context.resolve_value_type(made)
+
+    def __call__(self, *arguments: Any) -> Any:
+        """Call it."""
+        return self.made(*arguments)
 
 
 def jit(function: F) -> F:
     """Compile a kernel: no GIL, no fast math, cached on disk where a folder can be written."""
-    return cast(F, _with_cache(lambda on_disk: numba.njit(nogil=True, cache=on_disk)(function)))
+
+    def make() -> Any:
+        import numba
+
+        settings, kept = cast(Any, numba.config), store()
+        compiled = numba.njit(nogil=True)
+        if not kept.writable:
+            made = compiled(function)
+        else:
+            before = settings.CACHE_DIR
+            settings.CACHE_DIR = str(kept.folder)
+            try:
+                made = numba.njit(nogil=True, cache=True)(function)
+            except (OSError, RuntimeError):  # the folder is full, or was removed
+                made = compiled(function)
+            finally:
+                settings.CACHE_DIR = before
+        if hasattr(made, "_cache"):  # a plain function where Numba is switched off
+            made._cache = _Guarded(made._cache, function.__name__)
+        return made
+
+    return cast(F, Lazy(make))
 
 
-def native(kernel: Callable[[int], None]) -> Any:
-    """Compile a kernel as a C function of one int64, cached likewise; `.address` is where it is.
+def intrinsic(function: Callable[..., Any]) -> Any:
+    """Return a function that writes LLVM IR, as compiled kernels call it; see Numba's `intrinsic`.
+
+    Arguments that can be literals are.
+    """
+
+    def make() -> Any:
+        from numba.extending import intrinsic as of_numba
+
+        return of_numba(prefer_literal=True)(function)
+
+    return Lazy(make)
+
+
+class _Guarded:
+    """Numba's cache of one function, where neither a broken entry nor a full disk is an error."""
+
+    def __init__(self, cache: Any, name: str) -> None:
+        self._cache, self._name = cache, name
+
+    def load_overload(self, signature: Any, context: Any) -> Any:
+        try:
+            found = self._cache.load_overload(signature, context)
+        except Exception:  # whatever a broken pickle raises
+            with contextlib.suppress(OSError):
+                self._cache.flush()
+            found = None
+        if found is None:
+            announce(f"compiling kernel {self._name}")
+        return found
+
+    def save_overload(self, signature: Any, made: Any) -> None:
+        with contextlib.suppress(OSError):
+            self._cache.save_overload(signature, made)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._cache, name)
+
+
+class NativeKernel:
+    """A kernel as a C function of one int64."""
+
+    def __init__(self, function: Callable[[int], None]) -> None:
+        """Compile nothing yet."""
+        self._function = function
+        self._address = 0
+        self._code: Any = None  # what keeps the machine code in memory
+        cells = zip(function.__code__.co_freevars, function.__closure__ or (), strict=True)
+        self._constants = {name: cell.cell_contents for name, cell in cells}
+        for name, value in self._constants.items():
+            if not isinstance(value, int | str):
+                raise TypeError(f"kernel constant {name!r} must be an int or a string")
+
+    @property
+    def text(self) -> str:
+        """What users read of it."""
+        constants = (f"{name}={value}" for name, value in self._constants.items())
+        return " ".join((self._function.__name__, *constants))
+
+    @property
+    def address(self) -> int:
+        """Where its machine code is, loaded or compiled now."""
+        if not self._address:
+            with _LOCK:
+                self._address = self._address or self._loaded() or self._compiled()
+        return self._address
+
+    def __call__(self, *words: int | NDArray[Any]) -> None:
+        """Run it now, without the GIL, on words: numbers, and arrays whose addresses it gets."""
+        numbers = [word if isinstance(word, int) else word.ctypes.data for word in words]
+        self.on(np.array(numbers, np.int64).ctypes.data)
+
+    @cached_property
+    def on(self) -> Callable[[int], None]:
+        """The function that runs it, without the GIL, on the words at an address."""
+        return ctypes.CFUNCTYPE(None, ctypes.c_int64)(self.address)
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether it is loaded; it is now if an earlier process compiled it."""
+        with _LOCK:
+            self._address = self._address or self._loaded()
+        return bool(self._address)
+
+    @property
+    def _entry(self) -> str:
+        """Its name on disk: sources are in the folder's, so a place in them tells kernels apart."""
+        code = self._function.__code__
+        place = f"{self._function.__module__} {code.co_qualname} {code.co_firstlineno}"
+        constants = "".join(f" {n}={v!r}" for n, v in self._constants.items())
+        return hashlib.sha256((place + constants).encode()).hexdigest()[:24]
+
+    def _loaded(self) -> int:
+        entry = store().read(self._entry)
+        if entry is None:
+            return 0
+        symbol, _, image = entry.partition(b"\0")
+        try:
+            self._code = Linked(image, symbol.decode())
+        except RuntimeError:  # this process lacks what another one had
+            return 0
+        return int(self._code.address)
+
+    def _compiled(self) -> int:
+        import numba
+
+        from .native.target import check_target
+
+        check_target()
+        self._code = made = cast(Any, numba).cfunc("void(int64)")(self._function)
+        try:
+            image = made._library.serialize_using_object_code()[2][0]
+        except (AttributeError, TypeError, IndexError):  # Numba's own affair, so it may change
+            return int(made.address)
+        store().write(self._entry, made.native_name.encode() + b"\0" + image)
+        return int(made.address)
+
+
+def native(kernel: Callable[[int], None]) -> NativeKernel:
+    """Compile a kernel as a C function of one int64; `.address` is where it is.
 
     A kernel may close over ints and strings alone: they become constants of its machine code and
-    part of its key on disk. What it calls must live in modules: a key holds no address.
+    part of its key on disk. What it calls must live in modules, and none of it may raise.
     """
-    signature = numba.types.void(numba.types.int64)
-    return _with_cache(lambda on_disk: numba.cfunc(signature, cache=on_disk)(kernel))
+    return NativeKernel(kernel)
 
 
-def _with_cache(compile_kernel: Callable[[bool], T]) -> T:
-    """Compile with the cache folder set, which Numba reads while its decorators run."""
-    folder = cache_folder()
-    if folder is None:
-        return compile_kernel(False)
-    settings = cast(Any, numba.config)
-    before = settings.CACHE_DIR
-    settings.CACHE_DIR = folder
-    try:
-        return compile_kernel(True)
-    finally:
-        settings.CACHE_DIR = before
+def make_ready(kernels: Iterable[NativeKernel]) -> None:
+    """Load or compile kernels, and say which are compiled where somebody watches."""
+    missing = [kernel for kernel in dict.fromkeys(kernels) if not kernel.is_ready]
+    for index, kernel in enumerate(missing, 1):
+        announce(f"compiling kernel {kernel.text} ({index} of {len(missing)})")
+        _ = kernel.address
+    if missing and not store().writable:
+        where = store().folder or "the user's cache folder"
+        announce(f"{where} must be writable to keep kernels; the next start compiles them again")
+
+
+def announce(text: str) -> None:
+    """Tell a user who waits at a terminal why."""
+    if sys.stderr is not None and sys.stderr.isatty():
+        print(f"hwsim: {text}", file=sys.stderr)

@@ -1,15 +1,17 @@
 """Lowering of GELU: by table, by I-BERT's polynomial or by I-ViT's shifts."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hwsim.exponentials import shift_exponential
 from hwsim.gelu import SIGMOID_SLOPE, Parabola
 from hwsim.profile import Method
 from hwsim.verify import largest_code
 
+from .arith import Scaling
 from .gelu import gelu_by_polynomial, gelu_by_shifts
 from .lower_linear import Array, Lowered, Step
 from .lower_table import lower_table
@@ -26,8 +28,18 @@ def lower_gelu(site: Site) -> Step | Lowered:
     return lower.get(site.rule.method, lower_table)(site)
 
 
-def _by_polynomial(site: Site) -> Step:
-    """Lower I-BERT's GELU of an accumulator, with a scale per channel, or of codes."""
+class PolynomialGelu(NamedTuple):
+    """The integers of I-BERT's GELU: one per channel, or one for all; see the kernel."""
+
+    x_zero: Any
+    knee: NDArray[np.int64]
+    height: NDArray[np.int64]
+    one: NDArray[np.int64]
+    scaling: Scaling
+
+
+def polynomial_gelu(site: Site) -> PolynomialGelu:
+    """Return I-BERT's GELU of an accumulator, with a scale per channel, or of codes."""
     x, out = site.operand(0), site.result()
     site.integer(x)
     if x.quant is None or x.quant.axis not in (None, len(x.shape) - 1):
@@ -53,13 +65,19 @@ def _by_polynomial(site: Site) -> Step:
         np.array([getattr(parabola, name) for parabola in parabolas], np.int64)
         for name in ("knee", "height", "one")
     )
-    x_zero: Any = np.int64(x.quant.zero_point[0])
+    return PolynomialGelu(np.int64(x.quant.zero_point[0]), knee, height, one, scaling)
+
+
+def _by_polynomial(site: Site) -> Step:
+    out = site.result()
+    dtype = site.integer(out)
+    constants = polynomial_gelu(site)
     channels = out.shape[-1] if out.shape else 1
 
     def step(arrays: Sequence[Array]) -> tuple[Array, ...]:
         rows = np.ascontiguousarray(arrays[0]).reshape(-1, channels)
         made = np.empty(rows.shape, dtype.storage)
-        gelu_by_polynomial(rows, x_zero, knee, height, one, scaling, made)
+        gelu_by_polynomial(rows, *constants, made)
         return (made.reshape(out.shape),)
 
     return step
@@ -67,6 +85,22 @@ def _by_polynomial(site: Site) -> Step:
 
 def _by_shifts(site: Site) -> Step:
     """Lower ShiftGELU of codes of at most 8 bits; the sigmoid has 8."""
+    out = site.result()
+    dtype = site.integer(out)
+    compute = shift_gelu(site)
+    channels = out.shape[-1] if out.shape else 1
+
+    def step(arrays: Sequence[Array]) -> tuple[Array, ...]:
+        rows = np.ascontiguousarray(arrays[0]).reshape(-1, channels)
+        made = np.empty(rows.shape, dtype.storage)
+        compute(rows, made)
+        return (made.reshape(out.shape),)
+
+    return step
+
+
+def shift_gelu(site: Site) -> Callable[[Array, Array], None]:
+    """Return the function that writes ShiftGELU of rows of codes, of any number and length."""
     x, out = site.operand(0), site.result()
     source, dtype = site.integer(x), site.integer(out)
     if source.bits > 8:
@@ -85,14 +119,10 @@ def _by_shifts(site: Site) -> Step:
     exponentials = made_of.codes
     ratio = scale * 2.0 ** -(SIGMOID_BITS - 1) / site.scale_of(out)
     scaling = fixed_scaling(site.rule, [ratio], int(site.zero_of(out)), dtype.min, dtype.max)
-    channels = out.shape[-1] if out.shape else 1
 
-    def step(arrays: Sequence[Array]) -> tuple[Array, ...]:
-        rows = np.ascontiguousarray(arrays[0]).reshape(-1, channels)
-        made = np.empty(rows.shape, dtype.storage)
+    def compute(rows: Array, made: Array) -> None:
         gelu_by_shifts(
             rows, x_zero, exponentials, first, _INT32_MAX, 32 - SIGMOID_BITS, scaling, made
         )
-        return (made.reshape(out.shape),)
 
-    return step
+    return compute

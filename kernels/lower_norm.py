@@ -2,15 +2,17 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hwsim.attributes import NormAttrs
 from hwsim.norm import FRACTION_BITS, RECIPROCAL_BITS, epsilon_code, overflow_shift
 from hwsim.ops import Op
 from hwsim.profile import Method
 
+from .arith import Scaling
 from .lower_linear import Array, Lowered, Step
 from .norm import layer_norm_by_reciprocal, layer_norm_rows
 from .scaling import Site, exact_scaling, fixed_scaling
@@ -78,9 +80,30 @@ def _by_division(site: Site, channels: int) -> Lowered:
     return Lowered(step, {**constants, "requantize": scaling})
 
 
-def _by_reciprocal(site: Site, channels: int) -> Step:
-    """Lower I-BERT's and I-ViT's LayerNorm: gamma is a sign with a scale per channel."""
+class ReciprocalNorm(NamedTuple):
+    """The integers of a LayerNorm by IBERT or IVIT; arrays have one entry per channel.
+
+    Args:
+        sign: Of gamma.
+        beta: Added to the normalized code.
+        ten_steps: Whether the root is that of ten steps.
+        numerator: Of the reciprocal.
+        shift: Right shift of deviations ahead of their squares.
+        scaling: Wide requantization.
+    """
+
+    sign: NDArray[np.int64]
+    beta: NDArray[np.int64]
+    ten_steps: bool
+    numerator: int
+    shift: int
+    scaling: Scaling
+
+
+def reciprocal_norm(site: Site) -> ReciprocalNorm:
+    """Return I-BERT's or I-ViT's LayerNorm: gamma is a sign with a scale per channel."""
     x, gamma, out = site.operand(0), site.operand(1), site.result()
+    channels = x.shape[-1]
     assert gamma.data is not None
     if gamma.quant is None or np.any(np.abs(gamma.data.astype(np.int64)) != 1):
         raise site.fail(
@@ -99,11 +122,18 @@ def _by_reciprocal(site: Site, channels: int) -> Step:
     ten_steps = site.rule.method is Method.IVIT
     shift = 0 if ten_steps else overflow_shift(channels, source.max - source.min)
     numerator = (1 << 31) - 1 if ten_steps else 1 << 31
+    return ReciprocalNorm(sign, beta, ten_steps, numerator, shift, scaling)
+
+
+def _by_reciprocal(site: Site, channels: int) -> Step:
+    out = site.result()
+    dtype = site.integer(out)
+    norm = reciprocal_norm(site)
 
     def step(arrays: Sequence[Array]) -> tuple[Array, ...]:
         rows = np.ascontiguousarray(arrays[0]).reshape(-1, channels)
         made = np.empty(rows.shape, dtype.storage)
-        layer_norm_by_reciprocal(rows, sign, beta, ten_steps, numerator, shift, scaling, made)
+        layer_norm_by_reciprocal(rows, *norm, made)
         return (made.reshape(out.shape),)
 
     return step

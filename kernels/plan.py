@@ -1,10 +1,13 @@
 """A graph under a profile as a list of kernel calls."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cache, cached_property, lru_cache, partial
 from types import MappingProxyType
+
+import numpy as np
 
 from hwsim.batch import batch_size, entries, joined, own_batch, with_batch
 from hwsim.errors import GraphError, HwsimError
@@ -103,23 +106,38 @@ KERNELS: Mapping[Op, Callable[[Site], Step | Lowered]] = MappingProxyType(
 
 WEIGHTED = (Op.CONV_2D, Op.DEPTHWISE_CONV_2D, Op.TRANSPOSE_CONV, Op.FULLY_CONNECTED)
 
-# Entries computed together: large enough to hide a call, small enough to stay in cache.
+# Entries computed together: enough to hide a call, few enough for a node's operands to stay in
+# cache.
 CHUNK = 8
+CACHE_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
 class Call:
-    """A node of a plan: the step, the names it reads, makes and frees, its constants.
+    """A node of a plan: the names it reads, makes and frees, and how it is computed.
 
-    `native` is the same step as machine code, where there is any.
+    Args:
+        lowered: Returns the step of the reference kernels with its constants.
+        inputs: Names it reads.
+        outputs: Names it makes.
+        dead: Names that no later node reads.
+        native: The same step as machine code, where there is any.
     """
 
-    step: Step
+    lowered: Callable[[], Lowered]
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     dead: tuple[str, ...]
-    constants: Mapping[str, Array | Scaling | int]
     native: Native | None = None
+
+    def step(self, arrays: Sequence[Array]) -> tuple[Array, ...]:
+        """Return what the reference kernels make of the inputs."""
+        return self.lowered().step(arrays)
+
+    @property
+    def constants(self) -> Mapping[str, Array | Scaling | int]:
+        """What the node computes with besides activations."""
+        return self.lowered().constants
 
 
 @dataclass(frozen=True)
@@ -183,15 +201,11 @@ def lower(graph: Graph, profile: NumericProfile) -> Plan:
     calls = []
     for index, node in enumerate(graph.nodes):
         site = Site(graph, node, profile)
+        bits = bounds[node.name].bits if node.name in bounds else 0
         try:
-            made = KERNELS[node.op](site)
-            lowered = made if isinstance(made, Lowered) else Lowered(made, {})
-            bits = bounds[node.name].bits if node.name in bounds else 0
-            native = None
-            if node.name in bounds and bits > site.rule.accumulator_bits:
-                lowered = Lowered(lower_narrow(site), lowered.constants)
-            else:
-                native = native_node(site, lowered.constants, bits)
+            lowered = _lowered_node(site, bits)
+            narrow = _is_narrow(site, bits)
+            native = None if narrow else native_node(site, lowered.constants, bits)
         except HwsimError as error:
             if str(error).startswith("node "):
                 raise
@@ -204,10 +218,29 @@ def lower(graph: Graph, profile: NumericProfile) -> Plan:
             and name not in graph.output_names
             and not graph.values[name].is_constant
         )
-        constants = MappingProxyType(dict(lowered.constants))
-        calls.append(Call(lowered.step, inputs, node.outputs, dead, constants, native))
+        # The reference of a native node holds its weights a second time, so it is made when asked.
+        again = cache(partial(_lowered_node, site, bits))
+        kept = partial(_kept, lowered) if native is None else again
+        calls.append(Call(kept, inputs, node.outputs, dead, native))
     arrays = {name: value.data for name, value in graph.values.items() if value.data is not None}
     return Plan(graph, tuple(calls), arrays)
+
+
+def _lowered_node(site: Site, bits: int) -> Lowered:
+    """Return a node on the reference kernels; its accumulator needs `bits`, 0 if it has none."""
+    made = KERNELS[site.op](site)
+    lowered = made if isinstance(made, Lowered) else Lowered(made, {})
+    step = lower_narrow(site) if _is_narrow(site, bits) else lowered.step
+    return Lowered(step, MappingProxyType(dict(lowered.constants)))
+
+
+def _is_narrow(site: Site, bits: int) -> bool:
+    """Whether a node's sums may leave the accumulator that the profile gives them."""
+    return bits > 0 and bits > site.rule.accumulator_bits
+
+
+def _kept(lowered: Lowered) -> Lowered:
+    return lowered
 
 
 def _refuse_unkernelled(graph: Graph) -> None:
@@ -264,6 +297,24 @@ def _lowered(pair: _Pair, batch: int) -> tuple[Plan, int]:
     return lower(larger or pair.graph, pair.profile), batch if larger else own
 
 
+@lru_cache(maxsize=4)
+def _chunk(pair: _Pair) -> int:
+    """Return how many entries to compute at a time."""
+    graph = pair.graph
+    largest = max((_operand_bytes(graph, node) for node in graph.nodes), default=0)
+    return min(CHUNK, CACHE_BYTES * own_batch(graph) // max(largest, 1))
+
+
+def _operand_bytes(graph: Graph, node: Node) -> int:
+    """Return the bytes of the activations that a node reads and makes."""
+    values = [graph.values[name] for name in (*node.inputs, *node.outputs) if name]
+    return sum(
+        math.prod(value.shape) * np.dtype(value.dtype.storage).itemsize
+        for value in values
+        if not value.is_constant
+    )
+
+
 def execute(
     graph: Graph,
     profile: NumericProfile,
@@ -287,7 +338,9 @@ def execute(
         progress: Called with the entries of each finished chunk.
     """
     own, total = batch_size(graph, inputs)
-    plan, size = _lowered(_Pair(graph, profile), max(own, min(CHUNK, total)))
+    pair = _Pair(graph, profile)
+    share = -(-total // max(threads, 1))
+    plan, size = _lowered(pair, own if total == own else max(own, min(_chunk(pair), share)))
     if total == own == size:
         return plan.run(inputs, keep_all=keep_all)
 

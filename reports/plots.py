@@ -1,4 +1,4 @@
-"""Pareto plots and rooflines as Matplotlib figures, and saving a figure.
+"""Pareto plots as Matplotlib figures, and saving a figure.
 
 Figures are made without pyplot: nothing here reads or changes a global state.
 """

@@ -39,8 +39,13 @@ def front_csv(front: Front) -> str:
     return _csv(front.to_frame())
 
 
-def cost_json(table: CostTable) -> str:
-    """Return every row of a cost table, its selection and its totals."""
+def cost_json(table: CostTable, intervals: Mapping[str, tuple[float, float]] | None = None) -> str:
+    """Return every row of a cost table, its selection and its totals.
+
+    Args:
+        table: The table.
+        intervals: Lowest and highest total by resource, where they are known.
+    """
     total = table.total
     selected = {(row.unit, row.option) for row in table.selected_rows}
     return dump(
@@ -66,7 +71,9 @@ def cost_json(table: CostTable) -> str:
                 "lut": total.lut,
                 "dsp": total.dsp,
                 "bram_18k": total.bram_18k,
+                "ff": total.ff,
             },
+            "intervals": intervals,
         }
     )
 
@@ -163,6 +170,7 @@ def _cost_row(row: UnitCost) -> dict[str, object]:
         "lut": row.lut,
         "dsp": row.dsp,
         "bram_18k": row.bram_18k,
+        "ff": row.ff,
     }
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 _NAME_WIDTHS = (36, 26, 18)  # characters; the first at which the table fits
-_FABRIC = (("lut", "LUT"), ("dsp", "DSP"), ("bram_18k", "BRAM18"))
+_FABRIC = (("lut", "LUT"), ("dsp", "DSP"), ("bram_18k", "BRAM18"), ("ff", "FF ≥"))
 _LABELS = {
     "energy_j": "energy", "latency_s": "latency", "weight_bytes": "weights",
     "activation_bytes": "activations", "lut": "LUT", "dsp": "DSP", "bram_18k": "BRAM18",
@@ -47,8 +47,8 @@ class _FirstThatFits:
         yield table
 
 
-def cost_table(table: CostTable) -> "Group":
-    """Return the selected rows of a cost table, their total, and its notes below.
+def cost_table(table: CostTable, intervals: Sequence[str] = ()) -> "Group":
+    """Return the selected rows of a cost table, their total, its intervals and notes below.
 
     Where the console is narrow, parts of the energy and sizes are left out, and it says so.
     """
@@ -88,7 +88,7 @@ def cost_table(table: CostTable) -> "Group":
     if table.pipelined:
         notes.insert(0, "Units work at once: the total latency is the interval between results.")
     grid = fitting(table.platform, names, columns, has_total=True)
-    return Group(grid, *(Text(f"• {note}", style="dim") for note in notes))
+    return Group(grid, *map(Text, intervals), *(Text(f"• {note}", style="dim") for note in notes))
 
 
 def front_table(front: Front, limit: int = 20) -> "Group":

@@ -1,6 +1,10 @@
-"""The same bits with a fresh and a warm cache, and with none to write to."""
+"""The same bits whatever the cache holds: nothing, everything, rubbish, or the work of others."""
 
+import io
 import os
+import pty
+import resource
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -9,19 +13,21 @@ import numpy as np
 import pytest
 
 from hwsim.formats.tflite import read_tflite
+from hwsim.kernels.cache import Store, key
 from hwsim.kernels.plan import execute
 from hwsim.profiles import PROFILES
 from tests.strategies import generate
 
 ROOT = Path(__file__).resolve().parents[1]
-SEEDS = 3
-OPERATORS = ["CONV_2D", "ADD", "MEAN", "SOFTMAX"]
+SEEDS = 2
+NATIVE = ["CONV_2D"]
+OPERATORS = [*NATIVE, "SOFTMAX"]  # one that runs as machine code, one that calls Numba
 
 
-def activations() -> dict[str, np.ndarray]:
+def activations(operators: list[str]) -> dict[str, np.ndarray]:
     """Return every activation of the generated models, by operator, seed and position."""
     made = {}
-    for operator in OPERATORS:
+    for operator in operators:
         for seed in range(SEEDS):
             case = generate(operator, seed)
             graph = read_tflite(case.model.to_bytes(), Path(f"{operator}_{seed}.tflite"))
@@ -32,21 +38,32 @@ def activations() -> dict[str, np.ndarray]:
     return made
 
 
-def elsewhere(out: Path, **environment: str) -> dict[str, np.ndarray]:
-    """Return the activations that another process computes; its warnings are errors."""
-    command = [sys.executable, "-W", "error", "-m", "tests.test_cache", str(out)]
-    inherited = {k: v for k, v in os.environ.items() if not k.startswith("NUMBA_")}
-    paths = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))
-    done = subprocess.run(
-        command,
-        env=inherited | {"PYTHONPATH": paths} | environment,
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
+def start(
+    cache: Path, operators: list[str], root: Path = ROOT, stderr: int = subprocess.PIPE,
+    **environment: str,
+) -> subprocess.Popen[bytes]:  # fmt: skip
+    """Start a process that computes the activations; its warnings are errors."""
+    command = [sys.executable, "-W", "error", "-m", "tests.test_cache", *operators]
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith(("NUMBA_", "HWSIM_"))}
+    paths = os.pathsep.join(filter(None, [str(root), os.environ.get("PYTHONPATH", "")]))
+    settings = {"PYTHONPATH": paths, "NUMBA_CACHE_DIR": str(cache), **environment}
+    return subprocess.Popen(
+        command, env=inherited | settings, cwd=root, stdout=subprocess.PIPE, stderr=stderr
     )
-    assert done.returncode == 0, done.stderr
-    with np.load(out, allow_pickle=False) as archive:
-        return {name: archive[name] for name in archive.files}
+
+
+def result(process: subprocess.Popen[bytes]) -> tuple[dict[str, np.ndarray], bool]:
+    """Return what a process computed and whether it imported Numba."""
+    out, errors = process.communicate()
+    assert process.returncode == 0, errors
+    assert not errors, errors
+    with np.load(io.BytesIO(out), allow_pickle=False) as archive:
+        made = {name: archive[name] for name in archive.files}
+    return made, bool(made.pop("numba"))
+
+
+def elsewhere(cache: Path, operators: list[str], **environment: str) -> dict[str, np.ndarray]:
+    return result(start(cache, operators, **environment))[0]
 
 
 def same(a: dict[str, np.ndarray], b: dict[str, np.ndarray]) -> None:
@@ -56,33 +73,211 @@ def same(a: dict[str, np.ndarray], b: dict[str, np.ndarray]) -> None:
         assert array.tobytes() == b[name].tobytes(), name
 
 
-def test_cache_changes_no_bit(tmp_path: Path) -> None:
-    cache = tmp_path / "cache"
-    fresh = elsewhere(tmp_path / "fresh.npz", NUMBA_CACHE_DIR=str(cache))
-    written = {entry: entry.stat().st_mtime_ns for entry in cache.rglob("*.nbc")}
-    assert written
-    warm = elsewhere(tmp_path / "warm.npz", NUMBA_CACHE_DIR=str(cache))
-    assert {entry: entry.stat().st_mtime_ns for entry in cache.rglob("*.nbc")} == written
-    same(fresh, warm)
-    same(fresh, activations())
+def entries(cache: Path) -> dict[Path, int]:
+    return {path: path.stat().st_mtime_ns for path in cache.rglob("*") if path.is_file()}
 
 
-@pytest.mark.parametrize("blocked", ["read_only", "a_file"])
-def test_no_cache_folder_changes_no_bit(tmp_path: Path, blocked: str) -> None:
-    """A folder that cannot be written; a file in its place stops even the super-user."""
+@pytest.fixture(scope="module")
+def warm(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder that two processes filled at once."""
+    cache = tmp_path_factory.mktemp("warm")
+    both = [start(cache, OPERATORS) for _ in range(2)]
+    expected = activations(OPERATORS)
+    for process in both:
+        made, _ = result(process)
+        same(made, expected)
+    return cache
+
+
+def test_a_warm_cache_changes_no_bit_and_is_not_written(warm: Path) -> None:
+    before = entries(warm)
+    assert before
+    same(elsewhere(warm, OPERATORS), activations(OPERATORS))
+    assert entries(warm) == before
+
+
+def test_machine_code_of_an_earlier_process_needs_no_numba(warm: Path) -> None:
+    _, imported = result(start(warm, NATIVE))
+    assert not imported
+
+
+@pytest.mark.parametrize("damage", ["empty", "half", "flipped"])
+def test_a_damaged_entry_is_compiled_again(warm: Path, tmp_path: Path, damage: str) -> None:
     cache = tmp_path / "cache"
-    if blocked == "a_file":
-        cache.write_bytes(b"")
-    else:
-        cache.mkdir(mode=0o555)
+    shutil.copytree(warm, cache)
+    for path in entries(cache):
+        data = path.read_bytes()
+        middle = len(data) // 2
+        flipped = data[:middle] + bytes([data[middle] ^ 0xFF]) + data[middle + 1 :]
+        path.write_bytes({"empty": b"", "half": data[:middle], "flipped": flipped}[damage])
+    operators = NATIVE if damage == "flipped" else OPERATORS  # Numba keeps no checksum
+    same(elsewhere(cache, operators), activations(operators))
+    made, imported = result(start(cache, NATIVE))
+    same(made, activations(NATIVE))
+    assert not imported
+
+
+def test_a_file_in_the_place_of_the_folder_changes_no_bit(tmp_path: Path) -> None:
+    """A file stops even the super-user, whom no permission does."""
+    cache = tmp_path / "cache"
+    cache.write_bytes(b"")
+    same(elsewhere(cache, OPERATORS), activations(OPERATORS))
+    assert not cache.read_bytes()
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="the super-user may write everywhere")
+def test_a_read_only_folder_is_read(warm: Path, tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    shutil.copytree(warm, cache)
+    folders = [cache, *(path for path in cache.rglob("*") if path.is_dir())]
+    for path in folders:
+        path.chmod(0o555)
     try:
-        made = elsewhere(tmp_path / "made.npz", NUMBA_CACHE_DIR=str(cache))
+        made, imported = result(start(cache, NATIVE))
     finally:
-        cache.chmod(0o755)
-    if blocked == "a_file" or os.geteuid() != 0:
-        assert not list(tmp_path.rglob("*.nbc"))
-    same(made, activations())
+        for path in folders:
+            path.chmod(0o755)
+    same(made, activations(NATIVE))
+    assert not imported
+
+
+def test_a_full_disk_changes_no_bit(tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    process = start(cache, OPERATORS, HWSIM_TEST_FULL="1")
+    same(result(process)[0], activations(OPERATORS))
+    assert not any(path.stat().st_size for path in entries(cache))
+
+
+def test_every_kernel_source_is_in_the_key(tmp_path: Path) -> None:
+    """Edit every file in turn, in a copied tree that has a process of its own."""
+    for part in ("hwsim", "kernels"):
+        shutil.copytree(ROOT / part, tmp_path / part, symlinks=True)
+    code = """
+from pathlib import Path
+from hwsim.kernels.cache import key
+first = key()
+sources = [*sorted(Path("kernels").rglob("*.py")), Path("hwsim/profile.py")]
+for source in sources:
+    text = source.read_bytes()
+    source.write_bytes(text + b"#")
+    assert key() != first, source
+    source.write_bytes(text)
+    assert key() == first
+Path("kernels/native/added.py").touch()
+assert key() != first
+print(len(sources))
+"""
+    environment = os.environ | {"PYTHONPATH": str(tmp_path)}
+    count = subprocess.check_output([sys.executable, "-c", code], cwd=tmp_path, env=environment)
+    assert int(count) > 40
+
+
+def test_an_edited_kernel_is_compiled_again(warm: Path, tmp_path: Path) -> None:
+    for part in ("hwsim", "kernels"):
+        shutil.copytree(ROOT / part, tmp_path / part, symlinks=True)
+    source = tmp_path / "kernels" / "native" / "emit.py"
+    text = source.read_text("utf-8")
+    correct = "return b.add(upper(b, lower(b, scaled, high), low), zero)"
+    assert text.count(correct) == 1
+    cache = tmp_path / "cache"
+    shutil.copytree(warm, cache)
+    source.write_text(text.replace(correct, "return zero"), "utf-8")
+    (tmp_path / "tests").symlink_to(ROOT / "tests")
+    made, imported = result(start(cache, NATIVE, root=tmp_path))
+    expected = activations(NATIVE)
+    assert imported
+    assert any(not np.array_equal(made[name], expected[name]) for name in expected)
+    same(elsewhere(cache, NATIVE), expected)  # the old tree still has its own
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("HWSIM_TIER", "generic"),
+        ("NUMBA_CPU_NAME", "haswell"),
+        ("NUMBA_CPU_FEATURES", "+avx2"),
+        ("NUMBA_ENABLE_AVX", "0"),
+        ("NUMBA_OPT", "1"),
+    ],
+)
+def test_what_changes_machine_code_is_in_the_key(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str
+) -> None:
+    monkeypatch.delenv(variable, raising=False)
+    before = key()
+    monkeypatch.setenv(variable, value)
+    assert key() != before
+
+
+def test_what_changes_none_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = key()
+    monkeypatch.setenv("NUMBA_NUM_THREADS", "1")
+    monkeypatch.setenv("NUMBA_CACHE_DIR", "elsewhere")
+    assert key() == before
+
+
+def test_nothing_is_written_under_a_key_of_the_past(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Store(tmp_path, key())
+    assert store.write("entry", b"code")
+    assert store.read("entry") == b"code"
+    monkeypatch.setenv("HWSIM_TIER", "generic")
+    assert not store.write("other", b"code")
+    assert store.read("other") is None
+
+
+def test_an_entry_is_read_under_its_own_name_alone(tmp_path: Path) -> None:
+    store = Store(tmp_path, key())
+    assert store.write("entry", b"code")
+    (tmp_path / "entry").rename(tmp_path / "other")
+    assert store.read("other") is None
+
+
+def test_old_folders_are_forgotten(tmp_path: Path) -> None:
+    parent = tmp_path / "hwsim"
+    for number in range(40):
+        folder = parent / f"{number:016x}"
+        folder.mkdir(parents=True)
+        os.utime(folder, (number, number))
+    other = parent / "not ours"
+    other.mkdir()
+    code = "from hwsim.kernels.cache import store; print(store().folder.name)"
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "NUMBA_CACHE_DIR": str(tmp_path)}
+    new = subprocess.check_output([sys.executable, "-c", code], text=True, env=environment)
+    left = sorted(folder.name for folder in parent.iterdir() if folder != other)
+    assert new.strip() in left and len(left) == 12
+    assert [name for name in left if name != new.strip()] == [f"{n:016x}" for n in range(29, 40)]
+    assert other.is_dir()
+
+
+def test_the_first_use_says_what_it_compiles_where_somebody_watches(tmp_path: Path) -> None:
+    assert _watched(tmp_path).count("compiling kernel") > 1
+    assert _watched(tmp_path) == ""
+
+
+def _watched(cache: Path) -> str:
+    """Return what a process writes on a terminal."""
+    ours, theirs = pty.openpty()
+    process = start(cache, NATIVE, stderr=theirs)
+    os.close(theirs)
+    process.communicate()
+    assert process.returncode == 0
+    said = b""
+    while True:
+        try:
+            more = os.read(ours, 1 << 16)
+        except OSError:  # the end of a terminal
+            break
+        if not more:
+            break
+        said += more
+    os.close(ours)
+    return said.decode()
 
 
 if __name__ == "__main__":
-    np.savez(sys.argv[1], **activations())
+    if "HWSIM_TEST_FULL" in os.environ:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+    computed = activations(sys.argv[1:])
+    np.savez(sys.stdout.buffer, numba=np.array("numba" in sys.modules), **computed)

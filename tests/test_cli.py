@@ -1,6 +1,7 @@
 """The command line as a person meets it: figures, exit statuses, one sentence for bad input."""
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -134,6 +135,18 @@ def test_cost_writes_the_table_it_prints(tmp_path: Path, hwsim: Call) -> None:
     assert out.read_text().startswith("unit,weight_bits,activation_bits,macs,energy_j")
 
 
+def test_cost_draws_rooflines(tmp_path: Path, hwsim: Call, sentence: Refusal) -> None:
+    out = tmp_path / "roof.png"
+    hwsim("cost", CNN, "-p", "nvidia_t4", "-b", "8", "--roofline", str(out))
+    assert out.read_bytes()[:4] == b"\x89PNG"
+    assert sentence("cost", CNN, "--roofline", "roof.svg") == (
+        "--roofline must end in .png, not '.svg'"
+    )
+    assert sentence("cost", CNN, "-p", "pynq_z2", "-b", "8", "--roofline", str(out)) == (
+        "pynq_z2: kind must be npu, mcu or gpu for a roofline, not fpga"
+    )
+
+
 def test_allocate_meets_its_budget(digits: Path, tmp_path: Path, hwsim: Call) -> None:
     out = tmp_path / "bits.json"
     text = hwsim(
@@ -160,12 +173,49 @@ def test_pareto_writes_a_run_folder(
 def test_an_fpga_is_explained_part_by_part(hwsim: Call) -> None:
     shown = hwsim("cost", CNN, "-p", "zcu104", "-b", "4", "--explain").stdout
     assert "dot products" in shown and "requantize" in shown and "usable" in shown
-    assert "energy:" in shown and "board_power" in shown
+    assert "\nenergy " in shown and "board_power" in shown
     found = json.loads(hwsim("cost", CNN, "-p", "zcu104", "-b", "4", "--explain", "--json").stdout)
     parts = found["design"]["parts"]
     assert sum(part["lut"] for part in parts) == found["design"]["used"]["lut"]
     other = json.loads(hwsim("cost", CNN, "--explain", "--json").stdout)
-    assert other["design"] is None and other["energy"]["low_j"] < other["energy"]["high_j"]
+    assert other["design"] is None and other["energy"]["low"] < other["energy"]["high"]
+    assert found["design"]["ff"] == sum(part["ff"] or 0 for part in parts) > 0
+    assert {part["part"] for part in parts if part["ff"] is None} == {"weights", "control"}
+
+
+@pytest.mark.parametrize(
+    "platform", ["ethos_u55_128", "gap9", "nvidia_t4", "pynq_z2", "tpu_v1", "eyeriss"]
+)
+def test_three_constants_are_named_for_energy_and_latency(platform: str, hwsim: Call) -> None:
+    shown = hwsim("cost", CNN, "-p", platform, "--explain").stdout
+    energy, latency = shown[shown.index("\nenergy ") if "\nenergy " in shown else 0 :].split(
+        "\nlatency "
+    )
+    for lines in (energy.strip().splitlines(), latency.splitlines()):
+        fields = [line for line in lines if re.match(r"    [a-z][\w.\[\]]* = ", line)]
+        assert len(fields) == 3 and all(" moves it by " in f or " doubled " in f for f in fields)
+        assert len([line for line in lines if line.startswith("        ")]) == 3
+
+
+def test_a_point_keeps_the_fields_of_its_file(hwsim: Call) -> None:
+    words = ("cost", CNN, "-p", "gap9", "-b", "8", "--point", "800mv", "--explain", "--json")
+    found = json.loads(hwsim(*words).stdout)
+    assert found["energy"]["constants"][0]["field"] == "point[1].active_power"
+
+
+def test_totals_carry_their_intervals(hwsim: Call, sentence: Refusal) -> None:
+    found = json.loads(hwsim("cost", CNN, "-b", "8", "--json").stdout)
+    low, high = found["intervals"]["energy_j"]
+    assert low < found["total"]["energy_j"] < high
+    assert "energy 13.0 µJ, between " in hwsim("cost", CNN, "-b", "8").stdout
+    one = json.loads(
+        hwsim("cost", CNN, "-b", "8", "--explain", "--unit", "logits", "--json").stdout
+    )
+    assert one["unit"] == "logits" and one["energy"]["value"] < found["total"]["energy_j"]
+    assert sentence("cost", CNN, "--unit", "logits") == "--unit must be given with --explain"
+    assert sentence("cost", CNN, "--explain", "--mac-model", "horowitz_45nm") == (
+        "--explain must be asked for without --mac-model: it explains the platform's own model"
+    )
 
 
 def test_the_softmax_matrix_states_no_single_factor(hwsim: Call) -> None:

@@ -11,8 +11,10 @@ import onnx
 import pytest
 
 import hwsim
+from hwsim import networks
 from hwsim.inference_cost import InferenceCost, inference_cost
 from tests.qonnx_models import Net
+from tests.shared import model_file
 
 
 def dense(weights: tuple[int, ...], activations: tuple[int, ...]) -> onnx.ModelProto:
@@ -73,6 +75,23 @@ def test_equal_to_qonnx(name: str, tmp_path: Path) -> None:
     assert inference_cost(hwsim.load(path)) == expected
 
 
+REAL = {  # of the batch dimension 1 and shapes inferred by onnx, as qonnx demands
+    "digits_cnn": InferenceCost(763520, 781844480, 2466304),
+    "digits_vit": InferenceCost(1281504, 1312260096, 2380800),
+    "cifar10/resnet20.onnx": InferenceCost(40551040, 41524264960, 8586752),
+    "cifar10/resnet56.onnx": InferenceCost(125485696, 128497352704, 27166208),
+}
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_equal_to_qonnx_on_real_networks(name: str) -> None:
+    if name in networks.NAMES:
+        path = networks.path(name)
+    else:
+        path = model_file(name, "its MACs, BOPs and weight bits are not compared")
+    assert inference_cost(hwsim.load(path)) == REAL[name]
+
+
 def test_by_hand(tmp_path: Path) -> None:
     """12 x 10 MACs of 4 x 6 bits and 10 x 6 of 2 x 3."""
     path = tmp_path / "net.onnx"
@@ -83,8 +102,6 @@ def test_by_hand(tmp_path: Path) -> None:
 
 
 def test_a_float_graph_counts_32_bits() -> None:
-    from hwsim import networks
-
     graph = hwsim.load(networks.path(networks.NAMES[0]))
     found = inference_cost(graph)
     assert found.bops == found.macs * 1024

@@ -15,14 +15,14 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
-from hwsim.attributes import Attrs, ConvAttrs, SoftmaxAttrs
+from hwsim.attributes import Attrs, ConvAttrs, GeluAttrs, NormAttrs, SoftmaxAttrs
 from hwsim.graph import Graph, Node, Value
 from hwsim.kernels.native.target import TIERS, VARIABLE, tier
 from hwsim.kernels.plan import lower
 from hwsim.ops import Op
 from hwsim.profile import Method, NumericProfile, OperatorRule, Requant
 from hwsim.profiles import PROFILES
-from hwsim.quant import INT8, UINT8, IntType, QuantParams
+from hwsim.quant import INT8, INT32, UINT8, IntType, QuantParams
 
 ROOT = Path(__file__).resolve().parents[1]
 LENGTHS = (1, 3, 17, 64, 65, 197)
@@ -142,6 +142,94 @@ def softmax_case(
     return Case(label, graph, profile, rows_of(source, shape, seed))
 
 
+NORM_RULES = {
+    requant.name.lower(): replace(PROFILES["hawq"].rules[Op.LAYER_NORM, 8], requant=requant)
+    for requant in Requant
+    if requant is not NONE
+}
+NORMS = {"ibert": PROFILES["ibert"], "ivit": PROFILES["ivit"]} | {
+    name: replace(with_rule(Op.LAYER_NORM, rule), name=name) for name, rule in NORM_RULES.items()
+}
+
+
+def norm_cases() -> Iterator[Case]:
+    """Yield norms of every method and rounding, over codes of every width."""
+    for seed, (name, profile) in enumerate(NORMS.items()):
+        often = name in ("ibert", "ivit", "half_even")
+        for source in (INT8, UINT8, IntType(5), INT16, UINT16) if often else (INT16,):
+            for length in LENGTHS if often else (3, 17):
+                yield norm_case(name, profile, Op.LAYER_NORM, source, length, seed + length)
+    for source in (INT8, UINT16):
+        for length in LENGTHS:
+            yield norm_case("rms", PROFILES["hawq"], Op.RMS_NORM, source, length, length)
+
+
+def norm_case(
+    name: str, profile: NumericProfile, op: Op, source: IntType, length: int, seed: int
+) -> Case:
+    rng = np.random.default_rng(seed)
+    made = (INT8, UINT8, INT16)[seed % 3]
+    gamma, beta = norm_constants(rng, length, by_sign=name in ("ibert", "ivit"))
+    constants = (gamma, beta) if op is Op.LAYER_NORM else (gamma,)
+    zero = (source.min + source.max + 1) // 2 if seed % 2 else source.min + 3
+    x = Value("x", (2, 3, 5, length), source, per_tensor(0.02, zero))
+    out_scale = 4.0 / made.max
+    y = Value("y", x.shape, made, per_tensor(out_scale, (made.min + made.max) // 2 + seed % 5))
+    epsilon = (1e-5, 1e-12, 0.1)[seed % 3]
+    graph = one_node(op, NormAttrs(epsilon), x, y, constants)
+    label = f"{op.value} {name} {source} to {made} {length}"
+    return Case(label, graph, profile, rows_of(source, x.shape, seed))
+
+
+def norm_constants(rng: np.random.Generator, length: int, *, by_sign: bool) -> tuple[Value, Value]:
+    if by_sign:
+        signs = rng.choice([-1, 1], length).astype(np.int8)
+        scales = QuantParams(tuple(rng.uniform(0.05, 3, length)), (0,) * length, 0)
+        shifts = rng.integers(-(1 << 29), 1 << 29, length).astype(np.int32)
+        gamma = Value("gamma", (length,), IntType(2), scales, signs)
+    else:
+        factors = rng.integers(-(1 << 14), 1 << 14, length).astype(np.int16)
+        scales = per_tensor(2.0**-14)
+        shifts = rng.integers(-(1 << 23), 1 << 23, length).astype(np.int32)
+        gamma = Value("gamma", (length,), INT16, scales, factors)
+    return gamma, Value("beta", (length,), INT32, scales, shifts)
+
+
+def gelu_cases() -> Iterator[Case]:
+    """Yield GELU of sums and of codes, by I-BERT; of codes by I-ViT."""
+    for length in LENGTHS:
+        for source in (INT32, INT16, UINT8):
+            for made in (INT8, INT16):
+                for channels in (1, length):
+                    yield polynomial_case(source, made, length, channels)
+        for source in (INT8, UINT8, IntType(6)):
+            for made in (UINT8, INT16):
+                shape = (2, 4, 3, length)
+                zero = (source.min + source.max) // 2 + 1
+                x = Value("x", shape, source, per_tensor(0.04, zero))
+                y = Value("y", shape, made, per_tensor(9 / made.max, made.min + 20))
+                graph = one_node(Op.GELU, GeluAttrs(), x, y)
+                rows = rows_of(source, shape, length)
+                yield Case(f"gelu ivit {source} {length}", graph, PROFILES["ivit"], rows)
+
+
+def polynomial_case(source: IntType, made: IntType, length: int, channels: int) -> Case:
+    shape = (2, 3, 4, length)
+    rng = np.random.default_rng(length)
+    scales = rng.uniform(0.5, 1, channels) * (
+        2e-5 if source.bits == 32 else (4 if made.bits == 8 else 1) / source.max
+    )
+    quant = QuantParams(tuple(scales), (0,) * channels, 3 if channels > 1 else None)
+    x = Value("x", shape, source, quant)
+    y = Value("y", shape, made, per_tensor(6 / made.max, 1))
+    rows = rows_of(source, shape, length)
+    if source.bits == 32:
+        rows = (rows_of(INT16, shape, length).astype(np.int32) * 15).astype(np.int32)
+        rows[0, 0, 0] = [INT32.max if i % 2 else INT32.min for i in range(length)]
+    label = f"gelu ibert {source} to {made} {length} by {channels}"
+    return Case(label, one_node(Op.GELU, GeluAttrs(), x, y), PROFILES["ibert"], rows)
+
+
 def beside_convolutions(node: Node, source: Value, out: Value, constants: list[Value]) -> Graph:
     """Return a graph whose convolutions want halos around both ends of a node."""
     channels = source.shape[-1]
@@ -162,6 +250,17 @@ def halo_cases() -> Iterator[Case]:
     """Yield nodes between convolutions, whose rows lie in lines with gaps."""
     shape = (2, 5, 6, 17)
     x = Value("x", shape, INT8, per_tensor(0.05, 3))
+    gamma, beta = norm_constants(np.random.default_rng(5), 17, by_sign=False)
+    names = ("x", "gamma", "beta")
+    node = Node("node", Op.LAYER_NORM, names, ("y",), NormAttrs(1e-5))
+    y = Value("y", shape, INT8, per_tensor(0.03))
+    graph = beside_convolutions(node, x, y, [gamma, beta])
+    yield Case("halo norm", graph, PROFILES["hawq"], rows_of(INT8, shape, 4))
+    y = Value("y", shape, INT8, per_tensor(0.3))
+    for profile in ("ibert", "ivit"):
+        node = Node("node", Op.GELU, ("x",), ("y",), GeluAttrs())
+        graph = beside_convolutions(node, x, y, [])
+        yield Case(f"halo gelu {profile}", graph, PROFILES[profile], rows_of(INT8, shape, 4))
     y = Value("y", shape, UINT8, per_tensor(2.0**-8))
     for causal in (False, True):
         node = Node("node", Op.SOFTMAX, ("x",), ("y",), SoftmaxAttrs(causal=causal))
@@ -169,7 +268,7 @@ def halo_cases() -> Iterator[Case]:
         yield Case(f"halo softmax {causal}", graph, PROFILES["hawq"], rows_of(INT8, shape, 3))
 
 
-FAMILIES = {"softmax": softmax_cases, "halo": halo_cases}
+FAMILIES = {"softmax": softmax_cases, "norm": norm_cases, "gelu": gelu_cases, "halo": halo_cases}
 
 
 def differences(family: str) -> tuple[int, list[str]]:

@@ -1,50 +1,66 @@
 """Copies of blocks of elements, with a pitch for every axis of both ends."""
 
+import math
 from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
 from hwsim.kernels.jit import native
 
-from .call import NativeCall, Place
+from .call import NativeCall, Place, Word
+from .layout import Layout
 from .memory import array, int64s, pointer
 
-_AXES = 6
+AXES = 6
+"""Axes that a block may have."""
+_WORDS = 2 + 3 * AXES
+_WIDEST = 8  # bytes of an element
 
 
-def copy_elements(
-    source: Place,
+def pitches_of(layout: Layout) -> tuple[int, ...]:
+    """Return the bytes from an element to the next along every axis."""
+    if len(layout.shape) == 4:
+        return layout.image_pitch, layout.line_pitch, layout.pixel, layout.size
+    counts = layout.shape
+    return tuple(layout.size * math.prod(counts[axis + 1 :]) for axis in range(len(counts)))
+
+
+def copy_block(
+    source: Word,
     source_pitches: Sequence[int],
     target: Place,
     target_pitches: Sequence[int],
     shape: Sequence[int],
     size: int,
-) -> NativeCall | None:
-    """Return the call that copies a block, or None where it has too many axes.
+) -> NativeCall:
+    """Return the call that copies a block.
 
     Args:
         source: First element.
         source_pitches: Bytes from an element to the next along every axis; 0 repeats it.
         target: Where the first one goes.
         target_pitches: The same of the copy.
-        shape: Elements of every axis.
+        shape: Elements of every axis; at most `AXES` of them.
         size: Bytes of an element.
     """
-    axes = [
-        [count, before, after]
-        for count, before, after in zip(shape, source_pitches, target_pitches, strict=True)
-        if count != 1
-    ]
-    joined: list[list[int]] = []
-    for count, before, after in axes:
-        outer = joined[-1] if joined else None
-        if outer and outer[1] == count * before and outer[2] == count * after:
-            joined[-1] = [outer[0] * count, before, after]
+    axes: list[tuple[int, int, int]] = []
+    for count, before, after in zip(shape, source_pitches, target_pitches, strict=True):
+        if count == 1:
+            continue
+        outer = axes[-1] if axes else None
+        if outer and outer[1:] == (count * before, count * after):
+            axes[-1] = (outer[0] * count, before, after)
         else:
-            joined.append([count, before, after])
-    if len(joined) > _AXES or any(pitch % size for axis in joined for pitch in axis[1:]):
-        return None
-    padded = [[1, 0, 0]] * (_AXES - len(joined)) + joined
+            axes.append((count, before, after))
+    if axes and axes[-1][1:] == (size, size):
+        # Runs are copied by larger elements where they are made of such.
+        run = axes.pop()[0] * size
+        size = math.gcd(run, _WIDEST)
+        if run > size:
+            axes.append((run // size, size, size))
+    else:
+        axes.sort(key=lambda axis: axis[0])  # the longest loop inside
+    padded = [(1, 0, 0)] * (AXES - len(axes)) + axes
     words = [number for axis in padded for number in axis]
     return NativeCall(_copy(f"int{8 * size}", size), (source, target, *words))
 
@@ -52,10 +68,9 @@ def copy_elements(
 @cache
 def _copy(kind: str, size: int) -> Any:
     """Return the kernel that copies elements of a kind."""
-    words = 2 + 3 * _AXES
 
     def copy(fields: int) -> None:
-        at = int64s(fields, words)
+        at = int64s(fields, _WORDS)
         count, before, after = at[17], at[18], at[19]
         for i in range(at[2]):
             for j in range(at[5]):
@@ -68,15 +83,16 @@ def _copy(kind: str, size: int) -> Any:
                             target = (
                                 at[1] + i * at[4] + j * at[7] + k * at[10] + m * at[13] + n * at[16]
                             )
+                            old = array(pointer(source, kind), (count,))
+                            new = array(pointer(target, kind), (count,))
                             if before == size and after == size:
-                                old = array(pointer(source, kind), (count,))
-                                new = array(pointer(target, kind), (count,))
-                                for index in range(count):
-                                    new[index] = old[index]
+                                new[:] = old
+                            elif before == 0 and after == size:
+                                new[:] = old[0]
                             else:
                                 for index in range(count):
-                                    old = array(pointer(source + index * before, kind), (1,))
-                                    new = array(pointer(target + index * after, kind), (1,))
-                                    new[0] = old[0]
+                                    from_one = array(pointer(source + index * before, kind), (1,))
+                                    to_one = array(pointer(target + index * after, kind), (1,))
+                                    to_one[0] = from_one[0]
 
     return native(copy)

@@ -7,18 +7,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hwsim.graph import Value
+from hwsim.graph import Graph, Value
 from hwsim.kernels.arith import Scaling
-from hwsim.kernels.scaling import UNSCALED, Site, aligned, fixed_scaling, output_range
+from hwsim.kernels.scaling import UNSCALED, Site, fixed_scaling, output_range
 from hwsim.ops import Op
 from hwsim.profile import Requant
 from hwsim.quant import IntType
-from hwsim.verify import centered_range
+from hwsim.verify import largest_code
 
-from .block import copy_elements
-from .call import SCRATCH, Native, NativeCall, Place, Word, Work
+from .block import AXES
+from .broadcast import broadcast
+from .call import Native, NativeCall, Word
 from .elementwise_kernel import Extra, Form, Shape, elementwise_kernel
-from .layout import Layout
 from .lines import Lines, Spot, lines_of
 from .loops import KINDS
 from .packing import Factors, pack_factors, padded
@@ -26,7 +26,6 @@ from .target import Tier
 
 Constants = Mapping[str, NDArray[Any] | Scaling | int]
 _INT32 = (-(1 << 31), (1 << 31) - 1)
-_SLACK = 256  # bytes that vectors may read beyond an operand
 _HALF = 0.5
 _ANY_BITS = 16
 
@@ -95,11 +94,9 @@ class Operand:
     zero: int
     shift: int = 0
 
-    @property
-    def reach(self) -> int:
-        """The largest magnitude."""
-        low, high = centered_range(self.value)
-        return max(-low, high) << self.shift
+    def reach(self, graph: Graph) -> int:
+        """Return the proved largest magnitude."""
+        return largest_code(graph, self.value) << self.shift
 
 
 def _centered_fits(operand: Operand) -> bool:
@@ -123,7 +120,7 @@ def _native(
     known = [step for step in steps if step is not None]
     if len(known) < len(steps) or not all(map(_centered_fits, operands)) or 0 in out.shape:
         return None
-    if storage_of(out) not in KINDS:
+    if storage_of(out) not in KINDS or len(out.shape) > AXES:
         return None
     channels = {step.channels for step in known} - {0}
     if channels and channels != {out.shape[-1]}:
@@ -138,75 +135,27 @@ def _native(
         (known[0].factors.near, known[1].factors.near, known[2].factors.near),
     )
     kernel = elementwise_kernel(form)
-    constants = [_constant(operand.value, out.shape) for operand in operands]
 
-    def work(layouts: Mapping[str, Layout]) -> Work:
-        calls: list[NativeCall] = []
-        scratch = 0
-        spots = []
-        for operand, constant in zip(operands, constants, strict=True):
-            name, layout = operand.value.name, layouts[operand.value.name]
-            whole = Layout(out.shape, layout.size)
-            if constant is not None:
-                spots.append(Spot(constant, whole))
-            elif operand.value.shape == out.shape:
-                spots.append(Spot(Place(name), layout))
-            else:
-                target = Place(SCRATCH, scratch)
-                calls.append(_repeat(Place(name), layout, target, whole))
-                spots.append(Spot(target, whole))
-                scratch += -(-(whole.bytes + _SLACK) // 64) * 64
-        end = Spot(Place(out.name), layouts[out.name])
-        walk = lines_of([*spots, end], max(channels, default=0))
-        if len(spots) == 1:
-            spots.append(spots[0])
+    def combine(spots: Sequence[Spot]) -> NativeCall:
+        *read, end = spots
+        walk = lines_of(spots, max(channels, default=0))
+        if len(read) == 1:
+            read.append(read[0])
             walk = Lines(walk.images, walk.lines, walk.count, (walk.pitches[0], *walk.pitches))
-        words: list[Word] = [*walk.words([*spots, end])]
+        words: list[Word] = [*walk.words([*read, end])]
         for slot in (0, 1):
             operand = operands[min(slot, len(operands) - 1)]
             words += [operand.zero, operand.shift]
         for step in known:
             words += step.words(walk.count)
-        calls.append(NativeCall(kernel, tuple(words)))
-        return Work(tuple(calls), scratch)
+        return NativeCall(kernel, tuple(words))
 
-    return Native(work)
-
-
-def _constant(value: Value, shape: tuple[int, ...]) -> NDArray[Any] | None:
-    """Return a constant operand, repeated and with memory to read beyond; None for others."""
-    if value.data is None:
-        return None
-    whole = np.broadcast_to(value.data, shape).reshape(-1)
-    made = aligned((whole.size * value.data.itemsize + _SLACK,), np.uint8)
-    made[: whole.size * value.data.itemsize] = np.ascontiguousarray(whole).view(np.uint8)
-    return made
-
-
-def _repeat(source: Place, layout: Layout, target: Place, whole: Layout) -> NativeCall:
-    """Return the call that writes an operand as often as broadcasting reads it."""
-    pitches = pitches_of(layout)
-    pitches = (0,) * (len(whole.shape) - len(pitches)) + pitches
-    counts = (1,) * (len(whole.shape) - len(layout.shape)) + layout.shape
-    repeated = [0 if own == 1 else pitch for own, pitch in zip(counts, pitches, strict=True)]
-    call = copy_elements(source, repeated, target, pitches_of(whole), whole.shape, layout.size)
-    assert call is not None
-    return call
+    return broadcast([operand.value for operand in operands], out, combine)
 
 
 def storage_of(value: Value) -> str:
     """Return the storage of a value's codes, as `KINDS` names it."""
     return np.dtype(value.dtype.storage).name
-
-
-def pitches_of(layout: Layout) -> tuple[int, ...]:
-    """Return the bytes from an element to the next along every axis."""
-    if len(layout.shape) == 4:
-        return layout.image_pitch, layout.line_pitch, layout.pixel, layout.size
-    pitches = [layout.size]
-    for count in reversed(layout.shape[1:]):
-        pitches.append(pitches[-1] * count)
-    return tuple(reversed(pitches[: len(layout.shape)]))
 
 
 def add(tier: Tier, site: Site, constants: Constants, bits: int) -> Native | None:
@@ -235,24 +184,24 @@ def add(tier: Tier, site: Site, constants: Constants, bits: int) -> Native | Non
             operands.append(Operand(value, zero, shift - 1))
             steps.append(AS_IS)
             continue
-        if not _sum_fits(value, scaling, shift):
+        operand = Operand(value, zero, shift)
+        if not _sum_fits(operand.reach(site.graph), scaling, shift):
             return None
-        operands.append(Operand(value, zero, shift))
-        steps.append(_scaled(scaling, operands[-1].reach))
+        operands.append(operand)
+        steps.append(_scaled(scaling, operand.reach(site.graph)))
     # Shifted codes are at most halved, and then added.
-    reach = max(operand.reach for operand in operands) if shift else _INT32[1]
+    reach = max(operand.reach(site.graph) for operand in operands) if shift else _INT32[1]
     return _native(tier, site, _SUMS[site.op], operands, [*steps, _scaled(last, reach)])
 
 
 _SUMS = {Op.ADD: Shape.SUM, Op.SUB: Shape.DIFFERENCE}
 
 
-def _sum_fits(value: Value, scaling: Scaling, shift: int) -> bool:
-    """Return whether this operand, scaled, and another one add up within int32."""
-    largest = Operand(value, 0, shift).reach
+def _sum_fits(reach: int, scaling: Scaling, shift: int) -> bool:
+    """Return whether two operands of that magnitude, scaled, add up within int32."""
     ratio = 1.0 if Requant(scaling.rule) is Requant.NONE else float(np.abs(scaling.real).max())
     # Shifted codes are at most halved: they reach 2**30 on the negative side alone.
-    return largest * ratio <= float(1 << (30 if shift else 29))
+    return reach * ratio <= float(1 << (30 if shift else 29))
 
 
 def _add_once(tier: Tier, site: Site, constants: Constants) -> Native | None:
@@ -262,7 +211,7 @@ def _add_once(tier: Tier, site: Site, constants: Constants) -> Native | None:
         value, multiplier = site.operand(slot), constants[name]
         assert isinstance(multiplier, int)
         operands.append(Operand(value, int(site.zero_of(value))))
-        reach += operands[-1].reach * abs(multiplier)
+        reach += operands[-1].reach(site.graph) * abs(multiplier)
         steps.append(_simple(Extra.TIMES, multiplier))
     shift = constants["right_shift"]
     assert isinstance(shift, int)
@@ -292,6 +241,13 @@ def _add_powers(tier: Tier, site: Site, constants: Constants) -> Native | None:
 _MOST_SHIFT = 62
 
 
+def extremum(tier: Tier, site: Site, constants: Constants, bits: int) -> Native | None:
+    """Return MAXIMUM and MINIMUM as machine code."""
+    shape = Shape.LARGER if site.op is Op.MAXIMUM else Shape.SMALLER
+    operands = [Operand(site.operand(slot), 0) for slot in (0, 1)]
+    return _native(tier, site, shape, operands, [AS_IS, AS_IS, AS_IS])
+
+
 def mul(tier: Tier, site: Site, constants: Constants, bits: int) -> Native | None:
     """Return MUL as machine code."""
     scaling = constants.get("requantize")
@@ -302,7 +258,7 @@ def mul(tier: Tier, site: Site, constants: Constants, bits: int) -> Native | Non
     for slot in (0, 1):
         value = site.operand(slot)
         operands.append(Operand(value, int(site.zero_of(value))))
-        reach *= operands[-1].reach
+        reach *= operands[-1].reach(site.graph)
     if reach > _INT32[1]:
         return None
     return _native(tier, site, Shape.PRODUCT, operands, [AS_IS, AS_IS, _scaled(scaling, reach)])
@@ -315,7 +271,11 @@ def rescale(tier: Tier, site: Site, constants: Constants, bits: int) -> Native |
         return None
     operand = Operand(x, int(site.common_zero(x)))
     return _native(
-        tier, site, Shape.ONE, [operand], [_scaled(scaling, operand.reach), AS_IS, AS_IS]
+        tier,
+        site,
+        Shape.ONE,
+        [operand],
+        [_scaled(scaling, operand.reach(site.graph)), AS_IS, AS_IS],
     )
 
 
@@ -326,5 +286,9 @@ def leaky_relu(tier: Tier, site: Site, constants: Constants, bits: int) -> Nativ
         return None
     x = site.operand(0)
     operand = Operand(x, int(site.zero_of(x)))
-    steps = [_scaled(above, operand.reach), _scaled(below, operand.reach), AS_IS]
+    steps = [
+        _scaled(above, operand.reach(site.graph)),
+        _scaled(below, operand.reach(site.graph)),
+        AS_IS,
+    ]
     return _native(tier, site, Shape.LEAKY, [operand], steps)

@@ -10,11 +10,7 @@ from enum import IntEnum
 from functools import cache
 from typing import Any
 
-from numba import types
-from numba.core.errors import TypingError
-from numba.extending import intrinsic
-
-from hwsim.kernels.jit import native
+from hwsim.kernels.jit import intrinsic, native
 from hwsim.profile import Requant
 
 from . import emit
@@ -28,7 +24,7 @@ class Shape(IntEnum):
     """What the operands give together.
 
     * ONE: the first itself.
-    * SUM, DIFFERENCE, PRODUCT: of both.
+    * SUM, DIFFERENCE, PRODUCT, LARGER, SMALLER: of both.
     * LEAKY: the first, by the rule and factors of the second where it is negative.
     """
 
@@ -37,6 +33,8 @@ class Shape(IntEnum):
     DIFFERENCE = 2
     PRODUCT = 3
     LEAKY = 4
+    LARGER = 5
+    SMALLER = 6
 
     @property
     def operands(self) -> int:
@@ -214,12 +212,20 @@ def _together(b: Any, shape: Shape, codes: Sequence[Any], steps: Sequence[_Step]
     scaled = [step.apply(code, at) for step, code in zip(steps, codes, strict=False)]
     if shape is Shape.ONE:
         return scaled[0]
-    combine = {Shape.SUM: b.add, Shape.DIFFERENCE: b.sub, Shape.PRODUCT: b.mul}[shape]
-    return combine(*scaled)
+    one, other = scaled
+    if shape in (Shape.LARGER, Shape.SMALLER):
+        return (emit.upper if shape is Shape.LARGER else emit.lower)(b, one, other)
+    return {Shape.SUM: b.add, Shape.DIFFERENCE: b.sub, Shape.PRODUCT: b.mul}[shape](one, other)
 
 
-def _line(typing_context: Any, text: Any, fields: Any, a: Any, b: Any, out: Any, count: Any) -> Any:
+@intrinsic
+def elementwise_line(
+    typing_context: Any, text: Any, fields: Any, a: Any, b: Any, out: Any, count: Any
+) -> Any:
     """Compute one line; see `emit_line`. The first argument is a constant, `Form.text`."""
+    from numba import types
+    from numba.core.errors import TypingError
+
     if not isinstance(text, types.StringLiteral):
         raise TypingError("form must be a constant")
     form = Form.of(text.literal_value)
@@ -229,9 +235,6 @@ def _line(typing_context: Any, text: Any, fields: Any, a: Any, b: Any, out: Any,
         return context.get_dummy_value()
 
     return types.void(text, *[types.int64] * 5), codegen
-
-
-elementwise_line: Any = intrinsic(prefer_literal=True)(_line)
 
 
 @cache

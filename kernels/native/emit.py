@@ -150,9 +150,8 @@ class Factors:
             `near`, half of the second shift's unit instead.
         right: int32: the second shift of the double rules; the whole shift, 1 or more, of others.
         real: float32 or float64; read by floating-point rules.
-        near: Whether no accumulator needs a left shift or more than 31 bits, and all right shifts
-            are 1 or more (31 or more of a rule of one rounding), so that results have 31 bits: a
-            fixed-point rule then needs no care for overflow.
+        near: Whether all results have 31 bits, and under a double rule no accumulator more, nor a
+            left shift, and all right shifts are 1 or more: it then needs no care for overflow.
     """
 
     multiplier: Any

@@ -131,7 +131,7 @@ def _signs(word: int) -> NDArray[np.uint32]:
 
 def best_shape(tier: Tier, rows: int, columns: int, out: IntType, factors: Factors) -> Shape:
     """Return the tile that wastes least: vectors that cover the columns, or one row at a time."""
-    shapes = _TILES[tier.name]
+    shapes = TILES[tier.name]
     waste = [-(-columns // (vectors * tier.lanes)) * vectors for _, vectors in shapes]
     rows_of, vectors = (1, 4) if rows == 1 else shapes[waste.index(min(waste))]
     size = np.dtype(out.storage).itemsize
@@ -139,7 +139,7 @@ def best_shape(tier: Tier, rows: int, columns: int, out: IntType, factors: Facto
 
 
 # Rows x vectors that keep their accumulators in registers, widest first.
-_TILES = {
+TILES = {
     "vnni512": ((4, 4), (8, 2), (16, 1)),
     "avxvnni": ((6, 2), (8, 1)),
     "avx2": ((6, 2), (8, 1)),

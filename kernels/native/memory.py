@@ -1,44 +1,37 @@
 """Raw addresses in compiled code: views, calls through a pointer."""
 
+from functools import cache
 from typing import Any, cast
 
-import numba
-from llvmlite import ir
-from numba import types
-from numba.core.errors import TypingError
-from numba.extending import intrinsic
+from hwsim.kernels.jit import Lazy, intrinsic, jit, native
 
-from hwsim.kernels.jit import jit
-
-_KINDS = {
-    "int8": types.int8,
-    "uint8": types.uint8,
-    "int16": types.int16,
-    "uint16": types.uint16,
-    "int32": types.int32,
-    "int64": types.int64,
-    "float32": types.float32,
-    "float64": types.float64,
-}
+_KINDS = ("int8", "uint8", "int16", "uint16", "int32", "int64", "float32", "float64")
 
 
-array = cast(Any, numba).carray
+def _carray() -> Any:
+    from numba import carray  # type: ignore[attr-defined]
+
+    return carray
+
+
+array: Any = Lazy(_carray)
 """A view of (pointer, shape)."""
 
 
-def _pointer(typing_context: Any, address: Any, kind: Any) -> Any:
+@intrinsic
+def pointer(typing_context: Any, address: Any, kind: Any) -> Any:
     """Return an address (int64) as a pointer to elements of a kind, written as a constant."""
-    if not isinstance(kind, types.StringLiteral):
-        raise TypingError("kind must be a constant")
-    result = cast(Any, types).CPointer(_KINDS[kind.literal_value])
+    from numba import types
+    from numba.core.errors import TypingError
+
+    if not isinstance(kind, types.StringLiteral) or kind.literal_value not in _KINDS:
+        raise TypingError(f"kind must be a constant of {', '.join(_KINDS)}")
+    result = cast(Any, types).CPointer(getattr(types, kind.literal_value))
 
     def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
         return builder.inttoptr(values[0], context.get_value_type(result))
 
     return result(types.int64, kind), codegen
-
-
-pointer: Any = intrinsic(prefer_literal=True)(_pointer)
 
 
 @jit
@@ -47,8 +40,11 @@ def int64s(address: int, count: int) -> Any:
     return array(pointer(address, "int64"), (count,))
 
 
-def _call_entry(typing_context: Any, entry: Any, arguments: Any) -> Any:
+@intrinsic
+def call_entry(typing_context: Any, entry: Any, arguments: Any) -> Any:
     """Call machine code at an address with the address of its arguments."""
+    from llvmlite import ir
+    from numba import types
 
     def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
         kind = ir.FunctionType(ir.VoidType(), [ir.IntType(64)])
@@ -58,11 +54,18 @@ def _call_entry(typing_context: Any, entry: Any, arguments: Any) -> Any:
     return types.void(types.int64, types.int64), codegen
 
 
-call_entry: Any = intrinsic(_call_entry)
+@cache
+def walk_kernel() -> Any:
+    """Return the kernel that calls others in turn.
 
+    Its words: address of int64 entries, how many, address of the first's arguments, bytes from
+    there to the next's.
+    """
 
-@jit
-def walk(entries: Any, arguments: int, pitch: int) -> None:
-    """Call `entries` in turn; the arguments of one are `pitch` bytes after those of the last."""
-    for index in range(entries.size):
-        call_entry(entries[index], arguments + index * pitch)
+    def walk(words: int) -> None:
+        at = int64s(words, 4)
+        entries = int64s(at[0], at[1])
+        for index in range(at[1]):
+            call_entry(entries[index], at[2] + index * at[3])
+
+    return native(walk)

@@ -69,7 +69,8 @@ def pack_factors(
         right = shift + scaling.fraction
         if right.min() < 1 or right.max() > 62:
             return None
-        near = 0 < sum_bits < 32 and bool(right.min() >= 31)
+        largest = np.abs(multiplier).astype(object) << (sum_bits or 32) - 1
+        near = bool((largest >> right.astype(object) < 1 << 30).all())
     if rule.is_fixed and not (_INT32[0] < multiplier.min() <= multiplier.max() <= _INT32[1]):
         return None
     real = np.float64 if rule is Requant.REAL_HALF_AWAY else np.float32

@@ -6,11 +6,7 @@ from enum import IntEnum
 from functools import cache
 from typing import Any
 
-from numba import types
-from numba.core.errors import TypingError
-from numba.extending import intrinsic
-
-from hwsim.kernels.jit import native
+from hwsim.kernels.jit import intrinsic, native
 from hwsim.profile import Requant
 
 from . import emit
@@ -233,11 +229,15 @@ def _divided(b: Any, total: Any, count: Any) -> Any:
     return b.select(negative, b.sub(zero, whole), whole)
 
 
-def _window(
+@intrinsic
+def pool_window(
     typing_context: Any, text: Any, fields: Any, first: Any, rows: Any, columns: Any, count: Any,
     out: Any,
 ) -> Any:  # fmt: skip
     """Compute one pixel; see `emit_window`. The first argument is a constant, `PoolForm.text`."""
+    from numba import types
+    from numba.core.errors import TypingError
+
     if not isinstance(text, types.StringLiteral):
         raise TypingError("form must be a constant")
     form = PoolForm.of(text.literal_value)
@@ -247,9 +247,6 @@ def _window(
         return context.get_dummy_value()
 
     return types.void(text, *[types.int64] * 6), codegen
-
-
-pool_window: Any = intrinsic(prefer_literal=True)(_window)
 
 
 @cache

@@ -15,11 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwsim.graph import Graph, Value
+from hwsim.kernels.jit import make_ready
 
 from .call import SCRATCH, Native, Place, Work
 from .fill import fill_call
 from .layout import NO_HALO, Halo, Layout
-from .memory import walk
+from .memory import walk_kernel
 
 Array = NDArray[Any]
 ALIGNMENT = 64
@@ -141,7 +142,9 @@ class Program:
         """Entries, argument words, which words count from the arena's start, what they keep."""
         offsets, scratch, _ = self._places
         rows: list[tuple[int, list[int], list[bool]]] = []
-        kept: list[Any] = []
+        calls = [call for work in self._work if work for call in work.calls]
+        kept: list[Any] = [walk_kernel()]
+        make_ready((walk_kernel(), *(call.kernel for call in calls)))
         for index, work in enumerate(self._work):
             for call in work.calls if work else ():
                 words, relative = [], []
@@ -209,7 +212,12 @@ class Program:
             for name, at in offsets.items()
         }
         filled = words + from_arena * address
-        return Arena(raw, entries, filled, views)
+        pitch = filled.strides[0]
+        walks = np.zeros((len(self._stages), 4), np.int64)
+        for row, (native, first, last) in zip(walks, self._stages, strict=True):
+            if native:
+                row[:] = _address(entries[first:]), last - first, _address(filled[first:]), pitch
+        return Arena(raw, entries, filled, walks, views)
 
     def run(self, arena: "Arena", inputs: Mapping[str, Array]) -> dict[str, Array]:
         """Return outputs, or every activation if `keep_all`."""
@@ -217,10 +225,9 @@ class Program:
             view = arena.views.get(value.name)
             if view is not None:
                 view[...] = inputs[value.name]
-        start, pitch = arena.words.__array_interface__["data"][0], arena.words.strides[0]
-        for native, first, last in self._stages:
+        for row, (native, first, last) in zip(arena.walks, self._stages, strict=True):
             if native:
-                walk(arena.entries[first:last], start + first * pitch, pitch)
+                walk_kernel().on(_address(row))
             else:
                 for item in self.items[first:last]:
                     self._step(arena, item)
@@ -250,12 +257,14 @@ class Arena:
         raw: All bytes.
         entries: Addresses of machine code.
         words: Arguments, a row per call.
+        walks: Arguments of the kernel that walks them, a row per stage.
         views: Activations, without their halos.
     """
 
     raw: NDArray[np.uint8]
     entries: NDArray[np.int64]
     words: NDArray[np.int64]
+    walks: NDArray[np.int64]
     views: Mapping[str, Array]
 
 
@@ -310,6 +319,11 @@ def _packed(blocks: Sequence[_Block]) -> tuple[list[int], int]:
         placed.append(index)
         size = max(size, at + block.bytes)
     return offsets, size
+
+
+def _address(array: Array) -> int:
+    """Return where an array lies."""
+    return int(array.__array_interface__["data"][0])
 
 
 def _storage(value: Value, array: Array | None) -> np.dtype[Any]:

@@ -9,17 +9,14 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from llvmlite import ir
-from numba import types
-from numba.core.errors import TypingError
-from numba.extending import intrinsic
 
 from hwsim.graph import Value
-from hwsim.kernels.jit import jit
+from hwsim.kernels.jit import intrinsic, jit
 from hwsim.quant import IntType
 
 from . import emit
 from .call import Place, Word
-from .emit import I8, I16, I64
+from .emit import I8, I16, I32, I64
 from .layout import Layout
 from .target import Tier, target_features
 
@@ -96,6 +93,22 @@ def row_places(rows: Rows, row: int) -> tuple[int, int]:
     )
 
 
+class Words:
+    """The words of a kernel, read where the builder stands."""
+
+    def __init__(self, b: Any, address: Any) -> None:
+        """Take the address of the first, int64."""
+        self._b, self._base = b, emit.address(b, address)
+
+    def number(self, field: int) -> Any:
+        """Return a word."""
+        return emit.load(self._b, emit.advance(self._b, self._base, I64(8 * field)), I64, 8)
+
+    def place(self, field: int) -> Any:
+        """Return a word as a pointer to bytes."""
+        return emit.address(self._b, self.number(field))
+
+
 def kind_of(dtype: IntType) -> str:
     """Return the name of the type that codes are stored in."""
     return str(dtype.storage)
@@ -158,9 +171,28 @@ def lanes_below(b: Any, kind: ir.IntType, lanes: int, count: Any) -> Any:
     return b.icmp_unsigned("<", step, emit.splat(b, fitting, lanes))
 
 
+def store_below(b: Any, tier: Tier, value: Any, pointer: Any, count: Any) -> None:
+    """Write the lanes of a vector below `count` (int64; any number)."""
+    lanes = value.type.count
+    narrow = b.trunc(emit.lower(b, count, I64(lanes)), I32)
+    if tier.masked:
+        emit.masked_store(b, value, pointer, narrow)
+        return
+    with b.if_else(b.icmp_signed(">=", count, I64(lanes))) as (whole, part):
+        with whole:
+            emit.store(b, value, pointer)
+        with part:
+            emit.masked_store(b, value, pointer, narrow)
+
+
+def extended(b: Any, name: str, codes: Any, kind: ir.Type) -> Any:
+    """Return a vector of codes, stored in the type of a name, in wider lanes."""
+    return b.sext(codes, kind) if is_signed(name) else b.zext(codes, kind)
+
+
 def _maximum(typing_context: Any, kind: Any, lanes: Any, x: Any, count: Any) -> Any:
     """Return the largest of `count` codes (1 or more) at an address, as int64."""
-    name, words = _literals(kind, lanes)
+    name, words = literals(kind, lanes)
     code, signed = element(name), is_signed(name)
     width = 32 * words // code.width
     letter, order = ("s", "signed") if signed else ("u", "unsigned")
@@ -185,10 +217,12 @@ def _maximum(typing_context: Any, kind: Any, lanes: Any, x: Any, count: Any) -> 
         )
         return b.sext(largest, I64) if signed else b.zext(largest, I64)
 
+    from numba import types
+
     return types.int64(kind, lanes, types.int64, types.int64), codegen
 
 
-maximum: Any = intrinsic(prefer_literal=True)(_maximum)
+maximum = intrinsic(_maximum)
 
 
 def _byte_vectors(b: Any, table: Any) -> list[Any]:
@@ -220,7 +254,7 @@ def _total(
     Terms are 256 entries of `kind`; where bytes are looked up in vectors (`wide`), `planes` tables
     of their bytes, lowest first.
     """
-    by_vectors, name = _literals(wide, kind)
+    by_vectors, name = literals(wide, kind)
     size = element(name).width // 8
 
     def codegen(context: Any, b: Any, signature: Any, values: Any) -> Any:
@@ -255,10 +289,12 @@ def _total(
         (every,) = repeat(b, values[3], 1, [zero], plane)
         return emit.call(b, "llvm.vector.reduce.add.v8i64", I64, [every])
 
+    from numba import types
+
     return types.int64(wide, kind, *[types.int64] * 5), codegen
 
 
-total: Any = intrinsic(prefer_literal=True)(_total)
+total = intrinsic(_total)
 
 
 def _look_up(
@@ -266,7 +302,7 @@ def _look_up(
     count: Any,
 ) -> Any:  # fmt: skip
     """Write table[largest - code] for `count` bytes at x; 256 entries of `size` bytes, 1 or 2."""
-    by_vectors, bytes_out = _literals(wide, size)
+    by_vectors, bytes_out = literals(wide, size)
 
     def codegen(context: Any, b: Any, signature: Any, values: Any) -> Any:
         entries, top = emit.address(b, values[2]), b.trunc(values[3], I8)
@@ -312,14 +348,19 @@ def _look_up(
             repeat(b, end, 1, [], one)
         return context.get_dummy_value()
 
+    from numba import types
+
     return types.void(wide, size, *[types.int64] * 5), codegen
 
 
-look_up: Any = intrinsic(prefer_literal=True)(_look_up)
+look_up = intrinsic(_look_up)
 
 
-def _literals(*constants: Any) -> list[Any]:
+def literals(*constants: Any) -> list[Any]:
     """Return the values of literal types."""
+    from numba import types
+    from numba.core.errors import TypingError
+
     if not all(isinstance(one, types.Literal) for one in constants):
         raise TypingError("a row step is described by constants")
     return [one.literal_value for one in constants]

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from hwsim.attributes import SoftmaxAttrs
 from hwsim.kernels.arith import Scaling, doubling_high_multiply, saturate, scale
 from hwsim.kernels.interpolate import INT16_MAX, INT16_MIN, look_up_513
-from hwsim.kernels.jit import jit
+from hwsim.kernels.jit import jit, native
 from hwsim.kernels.lower_float32 import lifted_exponentials
 from hwsim.kernels.lower_interpolate import softmax_16_scaling, softmax_tables
 from hwsim.kernels.lower_softmax import (
@@ -27,6 +27,7 @@ from hwsim.profile import Method
 from .call import SCRATCH, Native, NativeCall, Place, Word, Work
 from .layout import Layout
 from .matrix import Constants
+from .memory import array, int64s, pointer
 from .rows import ENTRIES, has_byte_lookup, kind_of, row_words
 from .softmax_kernel import Finish, float_softmax_kernel, softmax_kernel
 from .target import Tier
@@ -87,15 +88,22 @@ def _gemmlowp(site: Site) -> Exponentials:
 def _gemmlowp_parts(multiplier: int, left: int, smallest: int, count: int) -> NDArray[np.int64]:
     """Return gemmlowp's exponential of every difference 0, -1 ..."""
     made = np.zeros(count, np.int64)
-    _fill_gemmlowp(multiplier, left, smallest, made)
+    _gemmlowp_kernel()(multiplier, left, made, min(count, 1 - smallest))
     return made
 
 
-@jit
-def _fill_gemmlowp(multiplier: int, left: int, smallest: int, out: NDArray[np.int64]) -> None:
-    for distance in range(min(out.size, 1 - smallest)):
-        scaled = doubling_high_multiply(-distance << left, multiplier)
-        out[distance] = exp_on_negative(scaled, INTEGER_BITS)
+@cache
+def _gemmlowp_kernel() -> Any:
+    """Return the kernel that computes them: a start with compiled kernels needs no Numba."""
+
+    def gemmlowp_exponentials(words: int) -> None:
+        at = int64s(words, 4)
+        out = array(pointer(at[2], "int64"), (at[3],))
+        for distance in range(at[3]):
+            scaled = doubling_high_multiply(-distance << at[1], at[0])
+            out[distance] = exp_on_negative(scaled, INTEGER_BITS)
+
+    return native(gemmlowp_exponentials)
 
 
 def _interpolated(site: Site) -> Exponentials:

@@ -4,17 +4,14 @@ The host CPU does not decide: an instruction that Numba's target lacks ends the 
 and `NUMBA_CPU_NAME` may name another CPU than the host's. Source: reference/kernels.md, section 5.
 """
 
+import json
 import os
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, cast
 
-import numba
-from numba.core.registry import cpu_target
-
-from hwsim.errors import InputError
-
-VARIABLE = "HWSIM_TIER"
+from hwsim.errors import HwsimError, InputError
+from hwsim.kernels.cache import TIER_VARIABLE, store
 
 
 @dataclass(frozen=True)
@@ -74,12 +71,14 @@ def tier() -> Tier | None:
     Raises:
         InputError: If HWSIM_TIER names no tier, or one that the target cannot run.
     """
-    asked = os.environ.get(VARIABLE, "")
+    asked = os.environ.get(TIER_VARIABLE, "")
     names = [tier.name for tier in TIERS]
     if asked and asked not in (*names, INTERPRETED):
         listed = ", ".join((*names, INTERPRETED))
-        raise InputError(f"{VARIABLE} must be one of {listed}, not {asked!r}")
-    if asked == INTERPRETED or cast(Any, numba.config).DISABLE_JIT:
+        raise InputError(f"{TIER_VARIABLE} must be one of {listed}, not {asked!r}")
+    if asked == INTERPRETED:
+        return None
+    if not target().compiles:
         return None
     features = target_features()
     able = [one for one in TIERS if any(features >= needs for needs in one.needs)]
@@ -89,16 +88,66 @@ def tier() -> Tier | None:
         if one.name == asked:
             return one
     raise InputError(
-        f"{VARIABLE} must be a tier that this CPU target runs "
+        f"{TIER_VARIABLE} must be a tier that this CPU target runs "
         f"({', '.join(one.name for one in able)}), not {asked!r}"
     )
 
 
+@dataclass(frozen=True)
+class Target:
+    """What Numba compiles for.
+
+    Args:
+        cpu: LLVM's name of it.
+        features: LLVM's list; empty where Numba does not say.
+        compiles: Whether Numba compiles at all.
+    """
+
+    cpu: str
+    features: str
+    compiles: bool
+
+
+_ENTRY = "target.json"
+
+
 @cache
+def target() -> Target:
+    """Return what Numba said when these settings were first used: asking takes its import."""
+    kept = store().read(_ENTRY)
+    if kept is not None:
+        return Target(**json.loads(kept))
+    made = _asked()
+    store().write(_ENTRY, json.dumps(vars(made)).encode())
+    return made
+
+
 def target_features() -> frozenset[str]:
-    """Return the features that Numba compiles for; none where Numba does not say."""
+    """Return the features that Numba compiles for, as whole words."""
+    listed = target().features.split(",")
+    return frozenset(name[1:] for name in listed if name.startswith("+"))
+
+
+def check_target() -> None:
+    """Refuse to compile for another target than the tier was chosen for: LLVM would abort.
+
+    Raises:
+        HwsimError: If Numba's settings were changed by a program that had started.
+    """
+    if _asked() != target():
+        raise HwsimError(
+            f"Numba must compile for {target().cpu!r} with the features that it had when hwsim "
+            "started; set NUMBA_CPU_NAME and NUMBA_CPU_FEATURES before"
+        )
+
+
+def _asked() -> Target:
+    import numba
+    from numba.core.registry import cpu_target
+
+    compiles = not cast(Any, numba.config).DISABLE_JIT
     try:
-        features = cpu_target.target_context.codegen().magic_tuple()[2]
-    except (AttributeError, IndexError, TypeError):  # semi-private, so it may change
-        return frozenset()
-    return frozenset(name[1:] for name in features.split(",") if name.startswith("+"))
+        _, cpu, features = cast(Any, cpu_target).target_context.codegen().magic_tuple()
+    except (AttributeError, TypeError, ValueError):  # semi-private, so it may change
+        return Target("", "", compiles)
+    return Target(cpu, features, compiles)

@@ -13,10 +13,8 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba import types
-from numba.core.errors import TypingError
-from numba.extending import intrinsic
 
+from hwsim.kernels.jit import intrinsic
 from hwsim.profile import Requant
 
 from . import emit
@@ -402,11 +400,15 @@ class Variant:
         )
 
 
-def _tile(
+@intrinsic
+def tile(
     typing_context: Any, variant: Any, fields: Any, x: Any, weights: Any, bias: Any, out: Any,
     row: Any, column: Any,
 ) -> Any:  # fmt: skip
     """Compute one tile of a `Variant`, written as a constant text; the rest is a `Spot`."""
+    from numba import types
+    from numba.core.errors import TypingError
+
     if not isinstance(variant, types.StringLiteral):
         raise TypingError("variant must be a constant")
     chosen = Variant.parse(variant.literal_value)
@@ -418,6 +420,3 @@ def _tile(
         return context.get_dummy_value()
 
     return types.void(variant, *[types.int64] * 7), codegen
-
-
-tile: Any = intrinsic(prefer_literal=True)(_tile)

@@ -153,3 +153,32 @@ def test_the_shipped_tables_are_complete() -> None:
     assert len(table.dots) >= 6 and len(table.requantizers) >= 6
     for series in (*table.multipliers.values(), *table.macs.values()):
         assert len(series.points) >= 18
+
+
+def test_flip_flops_are_those_of_the_syntheses_or_not_stated() -> None:
+    platform = platform_of("pynq_z2")
+    net = [conv("x", 8, 16, 8, 1), streaming(Work.SOFTMAX, 1, 10), streaming(Work.NORM, 1, 10)]
+    for dsp in (0, 1):  # sums of 8 products reach +2^17: an accumulator of 19 bits per PE
+        way = foldings(shape_of(net[0].layers[0], W8A8), Build.of(platform))
+        labels = {"pe": 2, "simd": 4, "dsp": dsp, "distributed": 0}
+        where = np.all([way.labels[name] == value for name, value in labels.items()], axis=0)
+        index = int(np.flatnonzero(where)[0])
+        stated = {
+            name: None if need.ff is None else int(need.ff[index])
+            for name, need in way.parts.items()
+        }
+        assert stated == {"dot products": 38, "weights": None, "requantize": 0, "control": None}
+        assert way.ff[index] == 38
+    found = fpga.explain(platform, net, {"x": W8A8})
+    streams = {(part.part, part.dsp): part.ff for part in found.parts if part.unit != "x"}
+    for (part, dsp), ff in streams.items():  # fpga_rtl.md: LayerNorm 225, the pair of softmax 152
+        assert ff == {"softmax": 152 if not dsp else ff, "layer norm": 186 if dsp else 225}[part]
+    table = cost(net, platform, W8A8, [])
+    assert table.total.ff == found.ff == sum(part.ff or 0 for part in found.parts)
+    assert cost(NET, load_platform("ethos_u55_128"), W8A8, []).total.ff == 0
+
+
+def test_synthesized_dot_products_hold_their_accumulator_alone() -> None:
+    """What the flip-flops of a matrix unit rest on."""
+    for (_, _, _, accumulator), logic in xc7().dots.items():
+        assert logic.ff == accumulator

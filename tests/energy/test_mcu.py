@@ -7,7 +7,7 @@ import pytest
 
 import hwsim
 from hwsim.cli import main
-from hwsim.energy import cost, energy_interval
+from hwsim.energy import cost, uncertainty
 from hwsim.energy.mcu import at_point, kernel_work, layer_busy
 from hwsim.energy.operation import operation
 from hwsim.errors import BudgetError, InputError, PlatformError
@@ -221,15 +221,17 @@ def test_contradictory_descriptions_are_refused() -> None:
 def test_energy_has_the_interval_of_power_and_rates() -> None:
     platform = mcu("stm32l4r5")
     built = unit(Work.CONV, 100, 16, 144, (3, 3))
-    interval = energy_interval([built], platform, W8A8)
+    interval = uncertainty([built], platform, W8A8).energy
     power, rate = platform.point[0].active_power, platform.precision[0].kernel[0].cycles_per_mac
-    for end, watts, cycles in (
-        (interval.low_j, power.low, rate.low),
-        (interval.high_j, power.high, rate.high),
+    started = platform.layer_overhead
+    assert started is not None
+    for end, watts, cycles, start in (
+        (interval.low, power.low, rate.low, started.low),
+        (interval.high, power.high, rate.high, started.high),
     ):
-        assert watts is not None and cycles is not None
-        assert end == pytest.approx(watts * (built.macs * cycles + 1000) / 120e6)
-    assert interval.drivers[0][0] == "precision[0].kernel[0].cycles_per_mac"
+        assert watts is not None and cycles is not None and start is not None
+        assert end == pytest.approx(watts * (built.macs * cycles + start) / 120e6)
+    assert interval.constants[0].path == "precision[0].kernel[0].cycles_per_mac"
 
 
 def run_cli(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:

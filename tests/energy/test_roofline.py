@@ -1,7 +1,7 @@
 import pytest
 
 from hwsim.energy import cost
-from hwsim.energy.roofline import points, roofline
+from hwsim.energy.roofline import ALL, points, roofline
 from hwsim.errors import PlatformError
 from hwsim.platforms import load_platform
 from hwsim.tables import Option
@@ -32,9 +32,21 @@ def test_no_unit_stands_above_the_roof(name: str, level: str) -> None:
 def test_a_dataflow_design_has_no_roofline() -> None:
     with pytest.raises(PlatformError) as caught:
         roofline(load_platform("pynq_z2"), W8A8)
-    assert str(caught.value) == "pynq_z2: kind must be npu or gpu for a roofline, not fpga"
+    assert str(caught.value) == "pynq_z2: kind must be npu, mcu or gpu for a roofline, not fpga"
     with pytest.raises(PlatformError) as caught:
         roofline(load_platform("ethos_u55_128"), Option(4, 4))
     assert str(caught.value) == (
         "ethos_u55_128: a roofline's option must be a supported one, not W4A4"
     )
+
+
+def test_a_microcontroller_has_a_flat_roof_that_no_unit_exceeds() -> None:
+    platform = load_platform("gap9")
+    assert platform.kind == "mcu"
+    roof = roofline(platform, W8A8)
+    assert roof.bandwidth_bytes_per_s == {}
+    peak = platform.precision[0].macs_per_cycle.value * platform.point[0].clock.si
+    assert roof.peak_macs_per_s == peak
+    found = points(cost(NET, platform, W8A8, []), ALL)
+    assert [point.unit for point in found] == ["a", "b", "c"]
+    assert all(point.macs_per_s <= peak for point in found)
