@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("numpy", "numba", "llvmlite", "onnxruntime", "ai-edge-litert", "torch", "onnx")
 ABSENT = "not installed"
 
@@ -39,14 +40,6 @@ def cpu_model() -> str:
 def load_average() -> list[float] | None:
     """Return the load of 1, 5 and 15 minutes, where the system knows it."""
     return [round(value, 2) for value in os.getloadavg()] if hasattr(os, "getloadavg") else None
-
-
-def pressure() -> str | None:
-    """Return the share of time in which work waited for a CPU, as Linux tells it."""
-    try:
-        return Path("/proc/pressure/cpu").read_text().splitlines()[0].removeprefix("some ")
-    except OSError:
-        return None
 
 
 def circumstances() -> dict[str, Any]:

@@ -24,13 +24,12 @@ from hwsim.kernels.plan import lower
 from hwsim.profiles import find_profile
 from hwsim.quant import INT8, UINT8, QuantParams
 
-from .machine import ABSENT, version_of
+from .machine import ABSENT, ROOT, version_of
 from .one_node import Bare
 from .peers import onnx_call
 from .table import QDQ, QOPERATOR, REFERENCE, XNNPACK, Figure, Row, seconds_in_words
 from .timing import Call, Effort, Ratio, faster, interleave
 
-ROOT = Path(__file__).resolve().parents[2]
 Array = NDArray[Any]
 CALL, PROGRAM = "call", "program"
 INPUTS = 8

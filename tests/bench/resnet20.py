@@ -26,12 +26,13 @@ from hwsim.kernels.plan import lower
 from hwsim.ops import Op
 from hwsim.profiles import find_profile
 
-from .networks import ROOT, models_folder
+from .machine import ROOT
+from .networks import models_folder
 from .table import TORCH, Figure, Row, seconds_in_words
 from .timing import Call, Effort, Ratio, faster, interleave
 
 BATCHES = (200, 100, 25)
-CALIBRATION, MOST_ROUNDS = 64, 5
+CALIBRATION, MOST_ROUNDS = 64, 3
 GOAL = 1.0
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
