@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwsim.graph import Graph, Node, Value
-from hwsim.kernels.native.memory import walk
+from hwsim.kernels.native.memory import walk_kernel
 from hwsim.kernels.native.program import Arena, Item, Program
 from hwsim.kernels.plan import Plan
 from hwsim.profiles import PROFILES
@@ -65,9 +65,8 @@ class Bare:
         items = [Item(c.inputs, c.outputs, c.step, c.native) for c in plan.calls]
         self.program = Program(plan.graph, tuple(items), plan.constants, False)
         self.arena: Arena = self.program.arena()
-        words = self.arena.words
-        start, pitch = words.__array_interface__["data"][0], words.strides[0]
-        self._arguments = self.arena.entries, start, pitch
+        (stage,) = self.arena.walks
+        self._run, self._stage = walk_kernel().on, stage.__array_interface__["data"][0]
         self._inputs = inputs
         self.put()
 
@@ -78,12 +77,12 @@ class Bare:
 
     def walk(self) -> None:
         """Run all machine code, from codes in the arena to codes in the arena."""
-        walk(*self._arguments)
+        self._run(self._stage)
 
     def put_and_walk(self) -> None:
         """Do the same with the copy of the inputs."""
         self.put()
-        walk(*self._arguments)
+        self._run(self._stage)
 
     def result(self, name: str) -> Array:
         """Return what the last walk left; the inputs may be gone by then."""
