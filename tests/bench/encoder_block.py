@@ -95,7 +95,7 @@ def _median_us(action: Any, rounds: int = 15) -> float:
 
 def node_times(plan: Plan, codes: Mapping[str, np.ndarray]) -> list[tuple[str, str, bool, float]]:
     """Return name, operator, whether it is machine code, and microseconds of every node."""
-    from hwsim.kernels.native.memory import walk
+    from hwsim.kernels.native.memory import walk_kernel
 
     runner = plan._outputs
     assert runner is not None
@@ -110,8 +110,9 @@ def node_times(plan: Plan, codes: Mapping[str, np.ndarray]) -> list[tuple[str, s
             took = _median_us(lambda item=item: program._step(arena, item))
         else:
             first, call = call, call + len(work.calls)
-            entries, at = arena.entries[first:call], start + first * pitch
-            took = _median_us(lambda entries=entries, at=at: walk(entries, at, pitch))
+            entries = arena.entries[first:call]
+            words = np.array([entries.ctypes.data, entries.size, start + first * pitch, pitch])
+            took = _median_us(lambda words=words: walk_kernel().on(words.ctypes.data))
         rows.append((node.name, node.op.value, work is not None, took))
     return rows
 

@@ -106,7 +106,5 @@ def measure(operator: Operator, effort: Effort) -> Row:
 def rows(effort: Effort, threads: int, operators: Sequence[Operator]) -> list[Row]:
     """Return the rows of depthwise convolutions and of the others."""
     deep = convolution.DEPTHWISE if len(operators) > 1 else convolution.DEPTHWISE[-1:]
-    made = [
-        row for layer in deep for row in convolution.measure(layer, effort, part="operators")
-    ]
+    made = [row for layer in deep for row in convolution.measure(layer, effort, part="operators")]
     return made + [measure(operator, effort) for operator in operators]

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from .timing import Call
 
 Array = NDArray[Any]
-warnings.filterwarnings("ignore", message=".*quantized tensor creation functions.*")
 
 
 def onnx_call(
@@ -71,14 +70,16 @@ def quantized_linears(
 
     torch.backends.quantized.engine = engine
     packed = []
-    for w in matrices:
-        n = w.shape[0]
-        codes = torch._make_per_channel_quantized_tensor(
-            torch.from_numpy(w.copy()), torch.full((n,), 0.01, dtype=torch.float64),
-            torch.zeros(n, dtype=torch.long), 0,
-        )  # fmt: skip
-        packed.append(torch.ops.quantized.linear_prepack(codes, torch.zeros(n)))
-    source = torch._make_per_tensor_quantized_tensor(torch.from_numpy(x), 0.05, zero)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # torch will drop such tensors one day
+        for w in matrices:
+            n = w.shape[0]
+            codes = torch._make_per_channel_quantized_tensor(
+                torch.from_numpy(w.copy()), torch.full((n,), 0.01, dtype=torch.float64),
+                torch.zeros(n, dtype=torch.long), 0,
+            )  # fmt: skip
+            packed.append(torch.ops.quantized.linear_prepack(codes, torch.zeros(n)))
+        source = torch._make_per_tensor_quantized_tensor(torch.from_numpy(x), 0.05, zero)
     results: list[Any] = []
     linear = torch.ops.quantized.linear.default
 

@@ -127,9 +127,9 @@ def fastest_torch(module: nn.Module, x: NDArray[np.float32]) -> tuple[Call, list
     return found[best][1], made, best
 
 
-def quantized(graph: Graph, bits: str) -> Graph:
+def quantized(graph: Graph, bits: str, images_seen: int) -> Graph:
     """Return the network at uniform bits, percentile ranges."""
-    calibration = images("train_20000.npz", CALIBRATION)[0]
+    calibration = images("train_20000.npz", images_seen)[0]
     ranges = hwsim.calibrate(graph, calibration, method="percentile", percentile=99.9)
     return hwsim.quantize(graph, ranges, hwsim.Option.parse(bits))
 
@@ -158,7 +158,7 @@ def rows(effort: Effort, threads: int, count: int) -> list[Row]:
     floats = hwsim.run(graph, x[:8], profile="float")["logits"]
     if not np.allclose(torch.cat(made)[:8], floats, rtol=1e-3, atol=1e-3):
         raise ValueError("torch must compute the same network")
-    codes = quantized(graph, "W4A4")
+    codes = quantized(graph, "W4A4", min(CALIBRATION, count))
     logits: list[Any] = []
 
     def ours() -> None:

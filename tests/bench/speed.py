@@ -116,24 +116,28 @@ def page(results: Mapping[str, Any]) -> str:
     lines += [markdown(rows), ""]
     lines.append(f"{sum(goal.reached for goal in goals)} of {len(goals)} goals reached.")
     lines += ["", *(f"- {note}" for note in NOTES), ""]
-    for told, names in sorted(_circumstances(results).items()):
-        lines.append(f"- {', '.join(names)}: {told}")
+    lines += [f"- {one}" for one in _circumstances(results["parts"])]
     return "\n".join(lines) + "\n"
 
 
-def _circumstances(results: Mapping[str, Any]) -> dict[str, list[str]]:
-    """Return parts by what their figures depend on, in words."""
-    found: dict[str, list[str]] = {}
-    for name, part in results["parts"].items():
+def _circumstances(parts: Mapping[str, Any]) -> list[str]:
+    """Return what figures depend on, in words: machines and versions, then the load of each."""
+    machines: dict[str, list[str]] = {}
+    loads = []
+    for name, part in parts.items():
         of = part["circumstances"]
         versions = ", ".join(f"{key} {made}" for key, made in of["versions"].items())
         text = (
             f"{of['cpu']}, {of['logical_cpus']} logical CPUs, {of['system']}; compiled for "
             f"{of['compiler_target']}, tier {of['tier']}; Python {of['python']}, {versions}; "
-            f"load average {of['load_average'][0]} to {of['load_average'][1]}; {of['date_utc']}"
+            f"threads: {of['threads']}"
         )
-        found.setdefault(text, []).append(name)
-    return found
+        machines.setdefault(text, []).append(name)
+        before, after = (load[0] if load else "unknown" for load in of["load_average"])
+        loads.append(f"{name} {before} to {after} ({of['date_utc']})")
+    whole = len(machines) == 1
+    made = [text if whole else f"{', '.join(names)}: {text}" for text, names in machines.items()]
+    return [*made, f"Load average of a minute, before and after: {'; '.join(loads)}"]
 
 
 def last(out: Path) -> dict[str, Any]:

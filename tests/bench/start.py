@@ -79,9 +79,7 @@ def starts(path: Path, count: int, cache: Path) -> list[Row]:
         "wall s": Figure(
             statistics.median(walls), min(walls), max(walls), START_GOAL_S, at_most=True
         ),
-        "CPU s": Figure(
-            statistics.median(cpus), min(cpus), max(cpus), START_GOAL_S, at_most=True
-        ),
+        "CPU s": Figure(statistics.median(cpus), min(cpus), max(cpus), START_GOAL_S, at_most=True),
     }
     return [
         Row(

@@ -78,9 +78,7 @@ def rows(effort: Effort, threads: int, shape: tuple[int, int, int]) -> list[Row]
         limits = again
         shares = [100 * rate / limit for rate in found["gemm"]]
         rate = statistics.median(found["gemm"])
-        figures = {
-            PEAK: Figure(statistics.median(shares), min(shares), max(shares), setting.goal)
-        }
+        figures = {PEAK: Figure(statistics.median(shares), min(shares), max(shares), setting.goal)}
         own = ""
         if "peak" in found:
             pairs = zip(found["gemm"], found["peak"], strict=True)
