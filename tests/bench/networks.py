@@ -32,7 +32,6 @@ from .timing import Call, Effort, Ratio, faster, interleave
 
 Array = NDArray[Any]
 CALL, PROGRAM = "call", "program"
-INPUTS = 8
 LARGE = 64
 
 
@@ -160,23 +159,20 @@ def distance(a: Array, b: Array) -> int:
     return int(np.abs(a.astype(np.int64) - b.astype(np.int64)).max())
 
 
-def agreement(graph: Graph, model: bytes, x: Array) -> str:
-    """Return how far everyone's codes are from ours, in words.
+def agreement(field: Mapping[str, Contender]) -> str:
+    """Return how far everyone's codes are from ours after their last calls, in words.
 
     Raises:
         ValueError: If ours are not LiteRT's reference kernels'.
     """
-    field = contenders(graph, model, x, 1)
-    for one in field.values():
-        one.call()
     own = field[CALL].result()
     if PROGRAM in field and not np.array_equal(field[PROGRAM].result(), own):
         raise ValueError("the program's codes must equal the call's")
-    apart = {name: distance(one.result(), own) for name, one in field.items()}
+    apart = {name: distance(field[name].result(), own) for name in PACKAGES if name in field}
     if apart.get(REFERENCE, 0):
         raise ValueError("codes must equal those of LiteRT's reference kernels")
-    others = ", ".join(f"{name} {apart[name]}" for name in PACKAGES if name in apart)
-    return f"on {len(x)} random inputs, largest difference of output codes: {others}"
+    others = ", ".join(f"{name} {most}" for name, most in apart.items())
+    return f"on the timed input, {len(own)} random ones, largest difference of codes: {others}"
 
 
 def measure(network: Network, path: Path, batch: int, threads: int, effort: Effort) -> list[Row]:
@@ -184,12 +180,12 @@ def measure(network: Network, path: Path, batch: int, threads: int, effort: Effo
     model, graph = path.read_bytes(), hwsim.load(path)
     own = graph.inputs[0].shape[0]
     name = graph.input_names[0]
-    exact = agreement(graph, model, hwsim.random_inputs(graph, INPUTS * own)[name])
     x = hwsim.random_inputs(graph, batch * own)[name]
     field = contenders(graph, model, x, threads)
     if threads > 1:
         field["one thread"] = contenders(graph, model, x, 1)[CALL]
     seconds = interleave({key: one.call for key, one in field.items()}, effort, threads)
+    exact = agreement(field)
     medians = {key: Ratio.of(values).median for key, values in seconds.items()}
     goals = network.goals if batch == threads == 1 else {}
     rows = []

@@ -29,7 +29,7 @@ from hwsim.profiles import find_profile
 from .machine import ROOT
 from .networks import models_folder
 from .table import TORCH, Figure, Row, seconds_in_words
-from .timing import Call, Effort, Ratio, faster, interleave
+from .timing import Call, Effort, faster, interleave
 
 BATCHES = (200, 100, 25)
 CALIBRATION, MOST_ROUNDS = 64, 3
