@@ -218,12 +218,12 @@ class Graph:
                 )
             known.add(name)
 
-    @property
+    @cached_property
     def inputs(self) -> tuple[Value, ...]:
         """The values that the caller gives, in the file's order."""
         return tuple(self.values[name] for name in self.input_names)
 
-    @property
+    @cached_property
     def outputs(self) -> tuple[Value, ...]:
         """The values that the caller gets, in the file's order."""
         return tuple(self.values[name] for name in self.output_names)
@@ -250,7 +250,7 @@ class Graph:
                 found[name].append(node)
         return MappingProxyType({name: tuple(nodes) for name, nodes in found.items()})
 
-    @property
+    @cached_property
     def activations(self) -> tuple[Value, ...]:
         """Every value that an inference makes, inputs first, in execution order."""
         names = [*self.input_names, *(name for node in self.nodes for name in node.outputs)]

@@ -217,26 +217,29 @@ class Program:
         for row, (native, first, last) in zip(walks, self._stages, strict=True):
             if native:
                 row[:] = _address(entries[first:]), last - first, _address(filled[first:]), pitch
-        return Arena(raw, entries, filled, walks, views)
+        given = [value.name for value in self.graph.inputs if value.name in views]
+        wanted = self.graph.activations if self.keep_all else self.graph.outputs
+        return Arena(
+            (raw, entries, filled, walks),
+            tuple(_address(row) for row in walks),
+            views,
+            tuple((name, views[name]) for name in given),
+            tuple((value.name, views.get(value.name)) for value in wanted),
+        )
 
     def run(self, arena: "Arena", inputs: Mapping[str, Array]) -> dict[str, Array]:
         """Return outputs, or every activation if `keep_all`."""
-        for value in self.graph.inputs:
-            view = arena.views.get(value.name)
-            if view is not None:
-                view[...] = inputs[value.name]
-        for row, (native, first, last) in zip(arena.walks, self._stages, strict=True):
+        for name, view in arena.given:
+            view[...] = inputs[name]
+        for (native, first, last), words in zip(self._stages, arena.walks, strict=True):
             if native:
-                walk_kernel().on(_address(row))
+                walk_kernel().on(words)
             else:
                 for item in self.items[first:last]:
                     self._step(arena, item)
-        wanted = self.graph.activations if self.keep_all else self.graph.outputs
         return {
-            value.name: np.array(arena.views[value.name], order="C")
-            if value.name in arena.views
-            else np.asarray(inputs[value.name])
-            for value in wanted
+            name: np.asarray(inputs[name]) if view is None else view.copy()
+            for name, view in arena.wanted
         }
 
     def _step(self, arena: "Arena", item: Item) -> None:
@@ -254,18 +257,18 @@ class Arena:
     """The memory of one run.
 
     Args:
-        raw: All bytes.
-        entries: Addresses of machine code.
-        words: Arguments, a row per call.
-        walks: Arguments of the kernel that walks them, a row per stage.
+        kept: All that machine code points into: memory, addresses of code, arguments.
+        walks: Addresses of the arguments of the kernel that walks a stage.
         views: Activations, without their halos.
+        given: Those that are inputs.
+        wanted: Those that a run returns; None for an input that nothing reads.
     """
 
-    raw: NDArray[np.uint8]
-    entries: NDArray[np.int64]
-    words: NDArray[np.int64]
-    walks: NDArray[np.int64]
+    kept: tuple[Array, ...]
+    walks: tuple[int, ...]
     views: Mapping[str, Array]
+    given: tuple[tuple[str, Array], ...]
+    wanted: tuple[tuple[str, Array | None], ...]
 
 
 class Runner:
