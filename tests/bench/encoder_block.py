@@ -103,15 +103,17 @@ def node_times(plan: Plan, codes: Mapping[str, np.ndarray]) -> list[tuple[str, s
     program = runner._program
     arena = program.arena()
     program.run(arena, codes)
-    start, pitch = arena.words.__array_interface__["data"][0], arena.words.strides[0]
+    _, addresses, arguments, _ = arena.kept
     rows, call = [], 0
     for node, item, work in zip(plan.graph.nodes, program.items, program._work, strict=True):
         if work is None:
             took = _median_us(lambda item=item: program._step(arena, item))
         else:
             first, call = call, call + len(work.calls)
-            entries = arena.entries[first:call]
-            words = np.array([entries.ctypes.data, entries.size, start + first * pitch, pitch])
+            entries, rest = addresses[first:call], arguments[first:]
+            words = np.array(
+                [entries.ctypes.data, entries.size, rest.ctypes.data, arguments.strides[0]]
+            )
             took = _median_us(lambda words=words: walk_kernel().on(words.ctypes.data))
         rows.append((node.name, node.op.value, work is not None, took))
     return rows

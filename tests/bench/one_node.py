@@ -65,8 +65,8 @@ class Bare:
         items = [Item(c.inputs, c.outputs, c.step, c.native) for c in plan.calls]
         self.program = Program(plan.graph, tuple(items), plan.constants, False)
         self.arena: Arena = self.program.arena()
-        (stage,) = self.arena.walks
-        self._run, self._stage = walk_kernel().on, stage.__array_interface__["data"][0]
+        (self._stage,) = self.arena.walks
+        self._run = walk_kernel().on
         self._inputs = inputs
         self.put()
 

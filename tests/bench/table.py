@@ -112,8 +112,8 @@ def verdict(figures: Mapping[str, Figure]) -> str:
             continue
         sign = "≤" if figure.at_most else "≥"
         head = COLUMNS.get(name, name)
-        state = "" if figure.reached else f": MISSED ({short(figure.value)})"
-        parts.append(f"{head} {sign} {figure.goal:g}{state}")
+        state = "" if figure.reached else f": MISSED ({figure.value:.4g})"
+        parts.append(f"{head} {sign} {figure.goal:.4g}{state}")
     return ", ".join(parts)
 
 
