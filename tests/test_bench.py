@@ -110,6 +110,18 @@ def test_one_table_is_printed_and_written(tmp_path, monkeypatch, capsys):
     assert set(json.loads((out / "speed.json").read_text("utf-8"))["parts"]) == {"nets", "conv"}
 
 
+def test_part_that_fails_leaves_the_others(tmp_path, monkeypatch, capsys):
+    def some(name, index, *, quick):
+        if name == "conv":
+            raise RuntimeError("conv failed: no reason")
+        return apart(name, index, quick=quick)
+
+    monkeypatch.setattr(speed, "run_apart", some)
+    assert speed.main(["--only", "conv,gemm", "--out", str(tmp_path)]) == 1
+    assert "conv failed: no reason" in capsys.readouterr().err
+    assert list(json.loads((tmp_path / "speed.json").read_text("utf-8"))["parts"]) == ["gemm"]
+
+
 def apart(name, index, *, quick):
     return {"rows": [row().as_json()], "circumstances": machine.circumstances()}
 

@@ -49,8 +49,7 @@ OPERATORS = (
     Operator("LayerNorm 197 x 192", nn.LayerNorm(192), (1, 197, 192), "hawq"),
     Operator("LayerNorm 197 x 192", nn.LayerNorm(192), (1, 197, 192), "ibert"),
     Operator("GELU 197 x 768, by a byte table", nn.GELU(), (1, 197, 768), "hawq"),
-    Operator("GELU 197 x 768", nn.GELU(), (1, 197, 768), "ibert"),
-    Operator("sigmoid 197 x 768, by a byte table", nn.Sigmoid(), (1, 197, 768), "tflm"),
+    Operator("GELU 197 x 768", nn.GELU(), (1, 197, 768), "ivit"),
     Operator("residual add and ReLU 56 x 56 x 64", Add(), (1, 56, 56, 64), "tflm", 2),
 )
 

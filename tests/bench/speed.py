@@ -167,17 +167,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     unknown = [name for name in names if name not in PARTS]
     if unknown:
         parser.error(f"--only must name parts of {', '.join(PARTS)}, not {unknown[0]!r}")
-    results = last(options.out)
+    results, failed = last(options.out), False
     for name in names:
         start, load = time.perf_counter(), machine.load_average()
-        found = [
-            run_apart(name, index, quick=options.quick)
-            for index, part in enumerate(PARTS[name])
-            if part.quick is not None or not options.quick
-        ]
+        try:
+            found = [
+                run_apart(name, index, quick=options.quick)
+                for index, part in enumerate(PARTS[name])
+                if part.quick is not None or not options.quick
+            ]
+        except RuntimeError as error:  # the others' figures are worth having
+            print(error, file=sys.stderr, flush=True)
+            failed = True
+            continue
         rows = [row for one in found for row in one["rows"]]
         if not rows:
-            print(f"{name}: nothing (models are looked for in HWSIM_MODELS)", file=sys.stderr)
+            print(f"{name}: nothing is measured here", file=sys.stderr)
             continue
         of = found[0]["circumstances"] | {"load_average": [load, machine.load_average()]}
         results["parts"][name] = {"rows": rows, "circumstances": of}
@@ -187,7 +192,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     text = page(results)
     (options.out / "speed.md").write_text(text, encoding="utf-8")
     print(text, end="")
-    return 0
+    return int(failed)
 
 
 if __name__ == "__main__":
