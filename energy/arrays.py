@@ -1,10 +1,13 @@
 """Time and energy on a systolic or row-stationary array.
 
-The array works on one layer after the other; it and the memories overlap, the slowest sets the
-time. Operands are fetched once (see traffic); where weights come in whole tiles, padding is paid.
+The array works on one layer after the other; it and the memories overlap where their buffers are
+double (`traffic.latency_s`). What moves is in `mover`; where weights come in whole tiles, their
+padding costs time.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import cache
 from math import ceil
 
 from hwsim.errors import PlatformError
@@ -13,13 +16,25 @@ from hwsim.platform_array import RowStationaryArray, SystolicArray
 from hwsim.tables import Option, UnitCost
 from hwsim.workload import Layer, Unit, Work
 
-from .row_stationary import Array, Convolution, Links, best_mapping
+from .loop_nest import MULTIPLIES, loop_nest
+from .movement import Demand, OwnSchedule, Streaming
+from .mover import Mover
+from .row_stationary import (
+    Array,
+    Convolution,
+    Links,
+    Mapping,
+    best_mapping,
+    buffer_words,
+    dram_words,
+    input_bytes,
+    sum_bytes,
+)
 from .row_stationary import cycles as row_stationary_cycles
-from .systolic import Dataflow, Gemm, Systolic, folds
+from .systolic import Dataflow, Gemm, Systolic, folds, sram_accesses
 from .systolic import cycles as systolic_cycles
-from .traffic import FIXED, LevelTraffic, memory_energy_j, memory_latency_s, place, traffic_of
+from .traffic import FIXED, LevelTraffic, latency_s, memory_energy_j
 
-_MULTIPLIES = (Work.CONV, Work.DEPTHWISE, Work.FULLY_CONNECTED, Work.MATMUL, Work.RECURRENT)
 _WORD_BYTES = 2
 
 
@@ -28,7 +43,7 @@ def rows(
     array: SystolicArray | RowStationaryArray,
     unit: Unit,
     options: Sequence[Option | None],
-    network_bits: int,
+    mover: Mover,
 ) -> list[UnitCost]:
     """Return the cost of a unit at every option.
 
@@ -36,29 +51,32 @@ def rows(
     is never exceeded.
 
     Raises:
-        PlatformError: If a layer does not fit the array.
+        PlatformError: If a layer does not fit the array or the memories.
     """
     where = f"{platform.name}: unit {unit.name!r}"
     output = sum(
         ceil(array.output_cycles.value * layer.out_elements)
         for layer in unit.layers
-        if layer.work not in (*_MULTIPLIES, Work.MOVE)
+        if layer.work not in (*MULTIPLIES, Work.MOVE)
     )
     multiply: dict[float, float] = {}  # cycles by the rate of a precision
     found = []
     for option in options:
         widths = option or FIXED
-        traffic = traffic_of(unit, widths)
         precision = platform.native(widths)
         rate = precision.macs_per_cycle.value
         if rate not in multiply:
             multiply[rate] = _multiply_cycles(platform, array, unit, rate, where)
         compute = max(multiply[rate], unit.macs / rate - output)
-        placed = place(traffic, platform.memory, network_bits, where)
-        busy = (compute + output) / platform.clock.si
-        memory = memory_latency_s(platform.memory, _padded(platform, array, unit, widths, placed))
-        latency = max(busy, *memory.values(), 0.0)
-        times = memory if latency > busy else {"compute": compute, "output": output}
+        moved = mover.move(unit, widths)
+        placed = moved.levels(platform.memory)
+        busy = {
+            "compute": compute / platform.clock.si,
+            "output": output / platform.clock.si,
+        }
+        latency, bound_by = latency_s(
+            platform.memory, busy, _padded(platform, array, unit, widths, placed)
+        )
         found.append(
             UnitCost(
                 unit=unit.name,
@@ -66,15 +84,64 @@ def rows(
                 macs=unit.macs,
                 energy_mac_j=unit.macs * precision.energy_per_mac.si,
                 energy_memory_j=memory_energy_j(platform.memory, placed),
-                energy_static_j=platform.static_power.si * latency,
+                energy_static_j=platform.idle_power_w * latency,
                 latency_s=latency,
-                bound_by=max(times, key=lambda name: times[name]),
-                weight_bytes=traffic.weight_bytes,
-                activation_bytes=traffic.activation_bytes,
+                bound_by=bound_by,
+                weight_bytes=moved.traffic.weight_bytes,
+                activation_bytes=moved.traffic.activation_bytes,
                 memory_bytes={name: level.bytes for name, level in placed.items()},
             )
         )
     return found
+
+
+def streaming(platform: NpuPlatform, array: SystolicArray | RowStationaryArray) -> Streaming:
+    """Return what an array adds to its memories.
+
+    A systolic array reads an operand once for each fold that it streams through, partial sums stay
+    in accumulators behind it. A row-stationary one has a mapping of its own, which decides what
+    comes from outside and what crosses the border of its buffer; sums return to that buffer.
+    """
+    sum_bits = max(row.accumulator_bits for row in platform.precision)
+    elements = array.rows.count * array.columns.count
+    if isinstance(array, SystolicArray):
+        systole = systolic(array)
+
+        @cache
+        def demand(layer: Layer) -> Demand:
+            words = sram_accesses(systole, Gemm(layer.m, layer.n, layer.k), accumulators=True)
+            return Demand(layer.groups * words.input_reads, layer.groups * words.weight_reads)
+
+        return Streaming(sum_bits, elements, demand)
+
+    grid = row_stationary_array(array)
+
+    @cache
+    def mapped(unit: str, layer: Layer) -> OwnSchedule:
+        shape, mapping = _mapped(grid, layer, f"{platform.name}: unit {unit!r}")
+        nest = loop_nest(layer)
+        words = dram_words(shape, mapping, nest.groups * nest.ifmap_elements)
+        return OwnSchedule(
+            order="strips of output rows > filters > channels",
+            tile={
+                "images": mapping.n, "rows": mapping.e,
+                "filters": min(mapping.m, shape.filters_each),
+                "channels": min(mapping.q * mapping.r, shape.channels),
+            },
+            ifmap=ceil(words.inputs),
+            weights=int(words.filters),
+            working_bits=8 * (input_bytes(shape, mapping) + sum_bytes(shape, mapping)),
+        )  # fmt: skip
+
+    @cache
+    def shared(layer: Layer) -> Demand:
+        shape, mapping = _mapped(grid, layer, platform.name)
+        steps = ceil(shape.channels / (mapping.q * mapping.r))
+        inputs = buffer_words(shape, mapping) - 2 * shape.output_words * steps
+        # The last of the sums are outputs, which the unit that reads them pays for.
+        return Demand(inputs, 0, shape.output_words * (steps - 1))
+
+    return Streaming(sum_bits, elements, shared, mapped)
 
 
 def _multiply_cycles(
@@ -89,7 +156,7 @@ def _multiply_cycles(
     return sum(
         max(layer_cycles(array, layer, slowdown, where), layer.macs / rate)
         for layer in unit.layers
-        if layer.work in _MULTIPLIES
+        if layer.work in MULTIPLIES
     )
 
 
@@ -109,8 +176,18 @@ def layer_cycles(
     """
     if isinstance(array, SystolicArray):
         return layer.groups * _systolic_cycles(array, layer, slowdown)
-    shape = _convolution(layer)
     grid = row_stationary_array(array)
+    shape, mapping = _mapped(grid, layer, where)
+    return slowdown * row_stationary_cycles(shape, mapping, grid.links)
+
+
+def _mapped(grid: Array, layer: Layer, where: str) -> tuple[Convolution, Mapping]:
+    """Return a layer as a convolution, and its mapping: the best for one image, for as many as fit.
+
+    Raises:
+        PlatformError: If no mapping fits.
+    """
+    shape = _convolution(layer)
     mapping = best_mapping(grid, shape)
     if mapping is None:
         raise PlatformError(
@@ -118,7 +195,8 @@ def layer_cycles(
             f"{grid.buffer_bytes} bytes of buffer, not {shape.kernel_height} rows over an input "
             f"{shape.input_size} wide"
         )
-    return slowdown * row_stationary_cycles(shape, mapping, grid.links)
+    each = input_bytes(shape, mapping) + sum_bytes(shape, mapping)
+    return shape, replace(mapping, n=min(shape.batch, grid.buffer_bytes // each))
 
 
 def _systolic_cycles(array: SystolicArray, layer: Layer, slowdown: float) -> float:
@@ -154,12 +232,15 @@ def row_stationary_array(array: RowStationaryArray) -> Array:
 
 
 def _convolution(layer: Layer) -> Convolution:
-    """Return a layer as a convolution of batch 1; a matrix is a 1 x 1 one over a column."""
+    """Return a layer as a convolution; a matrix is a 1 x 1 one over a column."""
     height, width = layer.kernel
-    plane = layer.out_shape[1:3] if len(layer.out_shape) == 4 else (layer.m, 1)
-    out_height, out_width = plane if plane[0] * plane[1] == layer.m else (layer.m, 1)
+    pixels = layer.m // layer.batch
+    plane = layer.out_shape[1:3] if len(layer.out_shape) == 4 else (pixels, 1)
+    if plane[0] * plane[1] != pixels:
+        plane = (pixels, 1)
+    out_height, out_width = plane
     return Convolution(
-        batch=1,
+        batch=layer.batch,
         input_size=(out_width - 1) * layer.stride[1] + width,
         kernel_height=height,
         kernel_width=width,

@@ -21,7 +21,9 @@ from hwsim.platform import GpuPlatform, Precision
 from hwsim.tables import Option, UnitCost
 from hwsim.workload import Layer, Unit, Work
 
-from .traffic import FIXED, memory_energy_j, memory_latency_s, place, traffic_of
+from .movement import Streaming
+from .mover import Mover
+from .traffic import FIXED, latency_s, memory_energy_j
 
 
 def stored_activation_bits(platform: GpuPlatform, activation_bits: int) -> int:
@@ -31,7 +33,7 @@ def stored_activation_bits(platform: GpuPlatform, activation_bits: int) -> int:
 
 
 def rows(
-    platform: GpuPlatform, unit: Unit, options: Sequence[Option | None], network_bits: int
+    platform: GpuPlatform, unit: Unit, options: Sequence[Option | None], mover: Mover
 ) -> list[UnitCost]:
     """Return the cost of a unit at every option.
 
@@ -40,28 +42,23 @@ def rows(
     multiply-accumulates is launch and memory only; a layer that only moves data in place is no
     kernel.
     """
-    where = f"{platform.name}: unit {unit.name!r}"
     found: list[UnitCost] = []
     priced: dict[tuple[int, int, int], UnitCost] = {}  # many pairs run and are stored alike
     for option in options:
         widths = option or FIXED
         precision = platform.native(widths)
-        held = stored_activation_bits(platform, widths.activation_bits)
-        alike = (widths.weight_bits, held, precision.native_bits)
+        held = stored(platform, widths)
+        alike = (held.weight_bits, held.activation_bits, precision.native_bits)
         if alike in priced:
             found.append(replace(priced[alike], option=option))
             continue
-        traffic = traffic_of(unit, Option(widths.weight_bits, held))
-        placed = place(traffic, platform.memory, network_bits, where)
+        moved = mover.move(unit, held)
+        placed = moved.levels(platform.memory)
         compute = sum(compute_s(platform, layer, precision) for layer in unit.layers)
         overhead = sum(overhead_s(platform, layer, widths) for layer in unit.layers)
         kernels = platform.cores.chained.value * (compute + overhead)
-        times = {
-            "overhead" if overhead > compute else "compute": kernels,
-            **memory_latency_s(platform.memory, placed),
-        }
-        bound_by = max(times, key=lambda name: times[name])
-        latency = times[bound_by]
+        name = "overhead" if overhead > compute else "compute"
+        latency, bound_by = latency_s(platform.memory, {name: kernels}, placed)
         found.append(
             UnitCost(
                 unit=unit.name,
@@ -69,16 +66,30 @@ def rows(
                 macs=unit.macs,
                 energy_mac_j=unit.macs * precision.energy_per_mac.si,
                 energy_memory_j=memory_energy_j(platform.memory, placed),
-                energy_static_j=platform.static_power.si * latency,
+                energy_static_j=platform.idle_power_w * latency,
                 latency_s=latency,
                 bound_by=bound_by,
-                weight_bytes=traffic.weight_bytes,
-                activation_bytes=traffic.activation_bytes,
+                weight_bytes=moved.traffic.weight_bytes,
+                activation_bytes=moved.traffic.activation_bytes,
                 memory_bytes={name: level.bytes for name, level in placed.items()},
             )
         )
         priced[alike] = found[-1]
     return found
+
+
+def streaming(platform: GpuPlatform) -> Streaming:
+    """Return what the cores add to the memories: nothing, kernels' own tiles are in efficiencies.
+
+    The innermost level is read once for every operand: how often thread blocks read theirs again
+    depends on a kernel's own tiling, which nothing published tells.
+    """
+    return Streaming(max(row.accumulator_bits for row in platform.precision))
+
+
+def stored(platform: GpuPlatform, widths: Option) -> Option:
+    """Return the widths at which weights and activations lie in memory."""
+    return Option(widths.weight_bits, stored_activation_bits(platform, widths.activation_bits))
 
 
 def kernel_s(platform: GpuPlatform, layer: Layer, widths: Option) -> float:

@@ -96,6 +96,7 @@ def uncertainty(
     *,
     unit: str | None = None,
     without_range: bool = True,
+    batch: int = 1,
 ) -> Uncertainty:
     """Return the energy and latency of a selection with their intervals and constants.
 
@@ -105,6 +106,7 @@ def uncertainty(
         selection: One option for all units that have a choice, or one for each by name.
         unit: The row that is asked about; the total unless given.
         without_range: Whether constants are doubled and halved too.
+        batch: Inferences priced together; totals are of one of them.
 
     Raises:
         HwsimError: As `cost` does, or if no row has the unit's name.
@@ -116,7 +118,7 @@ def uncertainty(
     def price(ends: _Ends) -> _Metrics:
         key = frozenset(ends.items())
         if key not in priced:
-            table = cost(units, _changed(platform, ends), selection, [])
+            table = cost(units, _changed(platform, ends), selection, [], batch)
             priced[key] = _metrics(table, unit)
         return priced[key]
 

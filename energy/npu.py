@@ -10,11 +10,10 @@ whose rows add up.
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from hwsim.platform import NpuArray, NpuPlatform
+from hwsim.platform import NpuPlatform
 from hwsim.tables import Option, UnitCost
 from hwsim.workload import Layer, Unit
 
-from . import arrays
 from .block_cycles import access_of, pass_cycles
 from .block_engine import Engine, engine_of
 from .block_pass import Pass
@@ -59,8 +58,6 @@ def rows(
         PlatformError: If the engine's buffer holds not even the smallest block of a pass, or the
             activations fit nowhere.
     """
-    if not isinstance(platform.array, NpuArray):
-        return arrays.rows(platform, platform.array, unit, options, network_bits)
     engine = engine_of(platform, network_bits)
     work = [found for layer in unit.layers for found in _work(engine, layer)]
     fastest = max(row.macs_per_cycle.value for row in platform.precision)
@@ -84,7 +81,7 @@ def rows(
                 macs=unit.macs,
                 energy_mac_j=unit.macs * precision.energy_per_mac.si,
                 energy_memory_j=memory_energy_j(platform.memory, placed),
-                energy_static_j=platform.static_power.si * latency,
+                energy_static_j=platform.idle_power_w * latency,
                 latency_s=latency,
                 bound_by=max(times, key=lambda name: times[name]),
                 weight_bytes=traffic.weight_bytes,

@@ -1,9 +1,10 @@
 """Bytes that a unit stores and moves.
 
 Every tensor is packed at its true width and touched as often as its owner says; no operand is
-fetched twice, so these are the compulsory bytes: a floor for any schedule, never less.
+fetched twice, so these are the compulsory bytes: a floor for any schedule, never less. What
+schedules add to them is in `mover`.
 
-Where they go, on a platform with memory levels:
+Where they go on a block engine, which has a schedule of its own (`place`):
 
 - Weights and 32-bit biases are read once per inference from the outermost level that holds
   weights; an on-chip level that holds weights passes them on, and keeps them between inferences
@@ -13,8 +14,9 @@ Where they go, on a platform with memory levels:
   holds activations as well. The rule looks at one unit alone, so costs stay additive.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from hwsim.errors import PlatformError
 from hwsim.platform import MemoryLevel
@@ -121,7 +123,7 @@ def place(
         if _fits(level, traffic.live_bits):
             break
     else:
-        largest = max(level.capacity.si for level in homes if level.capacity)
+        largest = max(level.usable_bits or 0 for level in homes) / 8
         raise PlatformError(
             f"{where}: its activation tensors must fit {largest:.0f} bytes of {homes[-1].name}, "
             f"not {traffic.live_bits / 8:.0f}"
@@ -131,7 +133,7 @@ def place(
 
 def _fits(level: MemoryLevel, bits: int) -> bool:
     """Return whether so many bits fit a level; a level of unstated size holds all."""
-    return level.capacity is None or bits <= 8 * level.capacity.si
+    return level.usable_bits is None or bits <= level.usable_bits
 
 
 def memory_energy_j(
@@ -154,3 +156,36 @@ def memory_latency_s(
         for level in memory
         if level.bandwidth is not None
     }
+
+
+def latency_s(
+    memory: Sequence[MemoryLevel], busy_s: Mapping[str, float], placed: dict[str, LevelTraffic]
+) -> tuple[float, str]:
+    """Return the time of work and transfers, and what bounds it.
+
+    Transfers overlap with the work, and those of different levels with each other; but what goes
+    into a level that is not double-buffered is waited for.
+
+    Args:
+        memory: The levels.
+        busy_s: The work by its name, one part after the other; of transfers and work the longest
+            bounds, and of the work its longest part.
+        placed: The traffic.
+    """
+    times = memory_latency_s(memory, placed)
+    waited = {name: time for name, time in times.items() if name in _waited_for(memory)}
+    busy = sum(busy_s.values())
+    hidden = max((time for name, time in times.items() if name not in waited), default=0.0)
+    total = max(busy, hidden) + sum(waited.values())
+    if max(times.values(), default=0.0) > busy:
+        return total, max(times, key=lambda name: times[name])
+    return total, max(busy_s, key=lambda name: busy_s[name])
+
+
+def _waited_for(memory: Sequence[MemoryLevel]) -> set[str]:
+    """Return the levels from which a level is filled that has one buffer only."""
+    found = set()
+    for operand in ("weights", "activations"):
+        chain = [level for level in memory if operand in level.holds]
+        found |= {outer.name for inner, outer in pairwise(chain) if inner.double_buffered is False}
+    return found

@@ -388,6 +388,7 @@ def cost(
     options: Sequence[Bits] | None = None,
     first_last: Bits | None = None,
     encoded_weights: bool = False,
+    batch: int = 1,
 ) -> CostTable:
     """Return what one inference costs, per unit and option, with `bits` selected.
 
@@ -400,9 +401,12 @@ def cost(
         first_last: Widths of the layers at the network's border, where they differ.
         encoded_weights: Whether weights count as an NPU's compression stores them, estimated from
             the codes of an integer graph, not at their packed width.
+        batch: Inferences that a GPU or an array with a dataflow takes through each layer
+            together; the costs are of one of them. Other platforms take one after the other.
 
     Raises:
-        PlatformError: If the platform does not support a selected option.
+        PlatformError: If the platform does not support a selected option, or a memory cannot
+            hold the smallest tiles of a layer.
         InputError: If encoded weights are asked for of a float graph or a platform that is no NPU,
             or `bits` misses a unit or names an unknown one.
         BudgetError: If the selection does not fit the platform at all.
@@ -426,7 +430,7 @@ def cost(
         chosen = bits
     selection = selection_of([unit.name for unit in free], border, chosen, first_last)
     wanted = None if options is None else [as_option(option) for option in options]
-    return price(units, platform, selection, wanted)
+    return price(units, platform, selection, wanted, batch)
 
 
 def configuration_totals(
@@ -453,6 +457,7 @@ def uncertainty(
     bits: Bits | Mapping[str, Bits] | Allocation | None = None,
     *,
     unit: str | None = None,
+    batch: int = 1,
 ) -> "Uncertainty":
     """Return the intervals of energy and latency, and the constants that matter most to them.
 
@@ -461,6 +466,7 @@ def uncertainty(
         platform: A platform, its name, or a path.
         bits: As in `cost`.
         unit: The unit that is asked about; the whole network unless given.
+        batch: As in `cost`.
 
     Raises:
         HwsimError: As `cost` does, or if no unit has this name.
@@ -469,8 +475,8 @@ def uncertainty(
 
     if isinstance(platform, str | Path):
         platform = load_platform(platform)
-    table = cost(graph, platform, bits, options=[])
-    return found(workload(graph), platform, table.selection, unit=unit)
+    table = cost(graph, platform, bits, options=[], batch=batch)
+    return found(workload(graph), platform, table.selection, unit=unit, batch=batch)
 
 
 def operating_points(

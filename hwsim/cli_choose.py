@@ -78,6 +78,9 @@ def cost(
     explain: Annotated[
         bool, typer.Option("--explain", help="Show what the costs are made of and hang on.")
     ] = False,
+    batch: Annotated[
+        int, typer.Option(help="Inferences priced together; the costs are of one of them.")
+    ] = 1,
     unit: Annotated[
         str | None, typer.Option(help="With --explain: the end of one unit's name.")
     ] = None,
@@ -108,7 +111,9 @@ def cost(
         from hwsim.energy.mcu import at_point
 
         chosen = at_point(chosen, point)
-    table = hwsim.cost(graph, chosen, bits_of(bits), options=[], first_last=bits_of(first_last))
+    table = hwsim.cost(
+        graph, chosen, bits_of(bits), options=[], first_last=bits_of(first_last), batch=batch
+    )
     if mac_model is not None:
         table = _with_mac_model(graph, table, mac_model, bits, data, key, limit)
     if out is not None:
@@ -117,12 +122,12 @@ def cost(
         _draw_roofline(f"{graph.name} on {table.platform}", chosen, table, roofline)
     units = workload(graph)
     if explain:
-        explain_cost(units, described, chosen, table, unit, as_json)
+        explain_cost(units, described, chosen, table, unit, as_json, batch)
         return
     found = None
     lines = [f"no interval is known of energies by --mac-model {mac_model}"]
     if mac_model is None:
-        found = uncertainty(units, chosen, table.selection, without_range=False)
+        found = uncertainty(units, chosen, table.selection, without_range=False, batch=batch)
     if as_json:
         print(cost_json(table, _ends(found) if found else None))
         return

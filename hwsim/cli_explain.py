@@ -14,6 +14,7 @@ from hwsim.workload import Unit
 if TYPE_CHECKING:
     from hwsim.energy import Constant, Interval, Uncertainty
     from hwsim.energy.fpga import Explained
+    from hwsim.energy.movement import Movement
 
 _SHOWN = 3  # constants
 
@@ -25,8 +26,11 @@ def explain_cost(
     table: CostTable,
     unit: str | None,
     as_json: bool,
+    batch: int = 1,
 ) -> None:
-    """Print intervals of energy and latency and what moves them most; for an FPGA all parts.
+    """Print intervals of energy and latency and what moves them most, and what costs are made of.
+
+    For an FPGA that is all parts, for memories with schedules what every operand moves.
 
     Args:
         units: The network.
@@ -35,11 +39,16 @@ def explain_cost(
         table: The costs.
         unit: The end of one unit's name; the whole network unless given.
         as_json: Whether to print JSON.
+        batch: Inferences priced together.
     """
     from hwsim.energy import fpga, uncertainty
+    from hwsim.energy.model import movements
 
     named = None if unit is None else _unit_named(table, unit)
-    found = uncertainty(units, platform, table.selection, unit=named)
+    found = uncertainty(units, platform, table.selection, unit=named, batch=batch)
+    moved = movements(units, platform, table.selection, batch)
+    if named is not None:
+        moved = {name: movement for name, movement in moved.items() if name == named}
     fields = {id(quantity): path for path, quantity in quantities(described).items()}
     design = None
     if isinstance(platform, FpgaPlatform):
@@ -51,11 +60,15 @@ def explain_cost(
             "latency": found.latency and _interval_json(found.latency, "s", fields),
             "refused": found.refused,
             "design": asdict(design) if design else None,
+            "batch": batch,
+            "memory": [_movement_record(name, movement) for name, movement in moved.items()],
         }
         print_json(strict(shown))
         return
     if design is not None:
         _show_design(design, named)
+    if moved:
+        _show_movements(moved, batch)
     if named is not None:
         print(f"unit {named}")
     _show("energy", found.energy, "J", fields)
@@ -131,6 +144,43 @@ def _show_design(design: "Explained", unit: str | None) -> None:
     print("LUT: sites of synthesized circuits; FINN LUT: FINN's estimate, multipliers in LUTs")
     if design.unpriced:
         print(f"without a measured circuit: {', '.join(tail(node) for node in design.unpriced)}")
+
+
+def _movement_record(unit: str, movement: "Movement") -> dict[str, object]:
+    """Return what a unit moves, for machines: bytes of the whole batch."""
+    return {
+        "unit": unit,
+        "accesses": [
+            {
+                "operand": access.operand,
+                "level": access.level,
+                "read_bytes": access.read_bits / 8,
+                "write_bytes": access.write_bits / 8,
+            }
+            for access in movement.accesses
+        ],
+        "schedules": [asdict(layer) for layer in movement.streamed],
+    }
+
+
+def _show_movements(moved: "Mapping[str, Movement]", batch: int) -> None:
+    """Print what every operand of a unit reads and writes at every level, and the schedules."""
+    print(f"{'unit':32} {'operand':14}{'level':16}{'read B':>14}{'written B':>14}")
+    for unit, movement in moved.items():
+        lead = tail(unit)
+        for access in movement.accesses:
+            read, written = access.read_bits / 8, access.write_bits / 8
+            print(f"{lead:32} {access.operand:14}{access.level:16}{read:14,.0f}{written:14,.0f}")
+            lead = ""
+        for layer in movement.streamed:
+            tile = " ".join(f"{axis} {size}" for axis, size in layer.tile.items())
+            source = "inputs are inside" if layer.resident else "inputs stream"
+            where = f" in {layer.level}" if layer.level else ""
+            print(f"{'':32} {tail(layer.node)}: {source}; tile{where}: {tile}; {layer.order}")
+    whole = f"all {batch} inferences of a batch" if batch > 1 else "one inference"
+    print(
+        f"bytes of {whole}; a unit pays for the tensors it reads: for their write, and every read"
+    )
 
 
 def _line(name: str, total: "Interval", unit: str) -> str:

@@ -7,6 +7,7 @@ width and one scale. Layers that read one group are tied into one unit, by union
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from types import MappingProxyType
 
 from hwsim.attributes import ConvAttrs, MatMulAttrs, PoolAttrs
@@ -153,7 +154,30 @@ def workload(graph: Graph) -> tuple[Unit, ...]:
     """Return what one inference of a graph asks of a platform, in graph order.
 
     Data movement is addressing: it costs nothing by itself, but what is read through it is read.
+    The last few are kept: fusing a float graph takes far longer than pricing it.
     """
+    return _workload(_Same(graph))
+
+
+class _Same:
+    """A graph as a key: equal where it is the same object."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, _Same):
+            return NotImplemented
+        return self.graph is other.graph
+
+    def __hash__(self) -> int:
+        return id(self.graph)
+
+
+@lru_cache(maxsize=4)
+def _workload(key: _Same) -> tuple[Unit, ...]:
+    """Return the units of a graph, which is frozen, so that they cannot go stale."""
+    graph = key.graph
     single = with_batch(graph, 1) or graph
     parts = partition(single)
     tensors = _tensors_by_unit(parts)
@@ -183,6 +207,8 @@ def workload(graph: Graph) -> tuple[Unit, ...]:
 
 def _tensors_by_unit(parts: Partition) -> dict[str, list[Tensor]]:
     graph = parts.graph
+    order = {node.name: index for index, node in enumerate(graph.nodes)}
+    places = _places(graph)
     found: dict[str, list[Tensor]] = {}
     given = {parts.group[name] for name in graph.input_names}
     for value in graph.activations:
@@ -207,9 +233,38 @@ def _tensors_by_unit(parts: Partition) -> dict[str, list[Tensor]]:
                 max(writes, 1 if is_output else 0),
                 bits,
                 is_output or (group in given and not writes),
+                _lifetime(parts, value.name, order),
+                places.find(value.name),
             )
         )
     return found
+
+
+def _places(graph: Graph) -> _Disjoint:
+    """Return the values that data movement alone separates: they lie in one place."""
+    places = _Disjoint([value.name for value in graph.activations])
+    for node in graph.nodes:
+        if OPS[node.op].work is not Work.MOVE:
+            continue
+        moved = node.inputs[:1] if node.op is Op.GATHER else node.inputs
+        dynamic = [name for name in moved if name and not graph.values[name].is_constant]
+        for name in (*dynamic, *node.outputs)[1:]:
+            places.union((*dynamic, *node.outputs)[0], name)
+    return places
+
+
+def _lifetime(parts: Partition, name: str, order: Mapping[str, int]) -> tuple[int, int]:
+    """Return the first and the last node during which a value must be kept."""
+    graph = parts.graph
+    readers = [order[node.name] for node in graph.consumers[name]]
+    first, maker = 0, graph.producer.get(name)
+    while maker is not None:
+        # What rides on a layer's output stage is written while that layer runs.
+        first = order[maker.name]
+        ridden = [source for source in maker.inputs if source in parts.accumulators]
+        maker = graph.producer.get(ridden[0]) if ridden else None
+    last = len(order) - 1 if name in graph.output_names else max(readers, default=first)
+    return first, max(first, last)
 
 
 def _free_width(parts: Partition, name: str, group: str) -> int:
@@ -290,6 +345,7 @@ def _layer(graph: Graph, node: Node, order: int) -> Layer:
         bias_elements=graph.values[node.inputs[2]].elements if has_bias else 0,
         in_shape=graph.values[node.inputs[0]].shape,
         stride=stride,
+        dilation=node.attrs.dilation if isinstance(node.attrs, ConvAttrs) else (1, 1),
         order=order,
         linear_in=_is_linear(graph, node.inputs[0]),
         linear_out=_is_linear(graph, node.outputs[0]),

@@ -77,12 +77,17 @@ class MemoryLevel(Table):
         holds: What may live in it.
         keeps_weights: Whether weights may stay in it from one inference to the next.
         capacity: Its size; demanded on chip.
+        double_buffered: Whether one half is filled while the other is worked on. True: half the
+            capacity is usable, and transfers from the next outer level overlap with the work.
+            False: all of it is, and they add up. None, where no source states it: all of it is,
+            and they overlap, which is the best case. A block engine has buffers of its own.
         bandwidth: Peak rate, None where no source states one (it then bounds nothing).
         burst: A full burst; a shorter one takes as long. None: transfers of any length.
         read_latency: Cycles until the first byte comes.
         write_latency: Cycles until the first byte is taken.
         energy_read: Energy of a bit read.
         energy_write: Energy of a bit written.
+        leakage: Power that it draws all the time, where `static_power` does not hold it.
     """
 
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
@@ -90,12 +95,21 @@ class MemoryLevel(Table):
     holds: Annotated[list[Literal["weights", "activations"]], Field(min_length=1)]
     keeps_weights: bool = False
     capacity: Capacity | None = None
+    double_buffered: bool | None = None
     bandwidth: Bandwidth | None = None
     burst: Bytes | None = None
     read_latency: Cycles | None = None
     write_latency: Cycles | None = None
     energy_read: EnergyPerBit
     energy_write: EnergyPerBit
+    leakage: Power | None = None
+
+    @property
+    def usable_bits(self) -> int | None:
+        """What holds tensors and tiles at a time; None for a level of unstated size."""
+        if self.capacity is None:
+            return None
+        return int(8 * self.capacity.si) // (2 if self.double_buffered else 1)
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -117,6 +131,13 @@ class _Clocked(Described):
     def capabilities(self) -> tuple[Capability, ...]:
         """The supported widths, in file order."""
         return tuple(self.precision)
+
+    @property
+    def idle_power_w(self) -> float:
+        """What is drawn all the time: static power, and the leakage that levels state."""
+        return self.static_power.si + sum(
+            level.leakage.si for level in self.memory if level.leakage is not None
+        )
 
     def native(self, option: Option) -> Precision:
         """Return the precision that a pair runs at: the narrowest that takes it, else the widest.

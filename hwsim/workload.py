@@ -56,6 +56,8 @@ class Layer:
         rides: Whether it is a table alone behind another layer, whose output stage can hold it.
         encoded_weight_bits: Stored size of the weights at their stated width after the platform's
             compression, where that is known; else the packed width counts.
+        dilation: (height, width) between the window's taps.
+        batch: Inferences that it computes together, which m holds.
     """
 
     node: str
@@ -78,6 +80,8 @@ class Layer:
     operator: str = ""
     rides: bool = False
     encoded_weight_bits: int | None = None
+    dilation: tuple[int, int] = (1, 1)
+    batch: int = 1
 
     @property
     def out_elements(self) -> int:
@@ -99,6 +103,9 @@ class Tensor:
         writes: Times that it is written; 0 for the network's inputs.
         bits: Its width where nobody chooses it, else None.
         is_io: Whether it is an input or output of the network (it crosses the chip's border).
+        alive: Orders of the first and the last layer during which it must be kept, where stated.
+        storage: Tensors that only data movement separates share this name, and one place; "" is
+            a place of its own.
     """
 
     name: str
@@ -107,6 +114,8 @@ class Tensor:
     writes: int
     bits: int | None = None
     is_io: bool = False
+    alive: tuple[int, int] | None = None
+    storage: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -130,9 +130,10 @@ class Call:
     dead: tuple[str, ...]
     native: Native | None = None
 
-    def step(self, arrays: Sequence[Array]) -> tuple[Array, ...]:
-        """Return what the reference kernels make of the inputs."""
-        return self.lowered().step(arrays)
+    @property
+    def step(self) -> Step:
+        """The step of the reference kernels."""
+        return self.lowered().step
 
     @property
     def constants(self) -> Mapping[str, Array | Scaling | int]:
@@ -172,7 +173,7 @@ class Plan:
         if all(call.native is None for call in self.calls):
             return None
         items = tuple(
-            Item(call.inputs, call.outputs, call.step, call.native) for call in self.calls
+            Item(call.inputs, call.outputs, call.native or call.step) for call in self.calls
         )
         return Runner(Program(self.graph, items, self.constants, keep_all))
 

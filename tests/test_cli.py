@@ -170,6 +170,43 @@ def test_pareto_writes_a_run_folder(
     hwsim(*words, "--overwrite")
 
 
+def test_memories_are_explained_operand_by_operand(hwsim: Call) -> None:
+    shown = hwsim("cost", CNN, "-p", "eyeriss", "-b", "8", "--explain").stdout
+    assert "partial_sums  buffer" in shown
+    assert "inputs are inside; tile in buffer: " in shown
+    assert "bytes of one inference; a unit pays for the tensors it reads" in shown
+    call = ("cost", CNN, "-p", "nvidia_t4", "-b", "8", "--batch", "4")
+    found = json.loads(hwsim(*call, "--explain", "--json").stdout)
+    assert found["batch"] == 4
+    priced = json.loads(hwsim(*call, "--json").stdout)
+    assert priced["notes"][-1] == "Costs are of one inference in a batch of 4."
+    by_unit = {row["unit"]: row for row in priced["rows"]}
+    for unit in found["memory"]:
+        moved = sum(
+            access["read_bytes"] + access["write_bytes"]
+            for access in unit["accesses"]
+            if access["level"] == "dram"
+        )
+        assert by_unit[unit["unit"]]["memory_bytes"]["dram"] == moved / 4
+    layers = [layer for unit in found["memory"] for layer in unit["schedules"]]
+    assert all(set(layer["tile"]) >= {"filters", "channels"} for layer in layers)
+    assert len(layers) == 10
+    other = json.loads(hwsim("cost", CNN, "-b", "8", "--explain", "--json").stdout)
+    assert other["memory"] == []  # a block engine has its own schedule
+
+
+def test_a_batch_and_a_buffer_are_refused_in_one_sentence(
+    sentence: Refusal, tmp_path: Path
+) -> None:
+    assert sentence("cost", CNN, "--batch", "0") == "batch must be a positive integer, not 0"
+    table = networks.path("digits_cnn").parents[1] / "platforms" / "eyeriss.toml"
+    small = tmp_path / "small.toml"
+    small.write_text(table.read_text("utf-8").replace("value = 108\n", "value = 1\n"), "utf-8")
+    refused = sentence("cost", CNN, "-b", "8", "-p", str(small))
+    assert refused.startswith("eyeriss: unit '/Relu_output_0': layer '/Relu_output_0' must find ")
+    assert refused.endswith(" bytes of buffer for its smallest tiles, not 1024")
+
+
 def test_an_fpga_is_explained_part_by_part(hwsim: Call) -> None:
     shown = hwsim("cost", CNN, "-p", "zcu104", "-b", "4", "--explain").stdout
     assert "dot products" in shown and "requantize" in shown and "usable" in shown

@@ -19,6 +19,7 @@ from .layout import NO_HALO, Layout
 from .matrix import Constants, Product, best_shape, bordered
 from .matrix_kernel import matrix_kernel
 from .memory import array, int64s, pointer
+from .pack_kernel import pack_group
 from .packing import pack_factors, read_wide, turned_zero
 from .target import Tier
 from .tile import Field, Variant
@@ -51,7 +52,7 @@ def matmul(tier: Tier, site: Site, constants: Constants, bits: int) -> Native | 
     weight_bytes = panels * groups * width * 4
     bias_bytes = 4 * (panels * width + _PADDING)
     matrices = own[1]
-    pack = _pack(_kind(site.integer(b)), codes.group, width)
+    pack = _pack(tier, _kind(site.integer(b)), codes.group, width)
     made = Product(
         matrix_kernel(Variant(tier, codes, shape, factors.rule)), shape, codes, 1, groups,
         np.zeros(0, np.int8), np.zeros(0, np.int32), factors, columns,
@@ -94,12 +95,14 @@ def _kind(dtype: IntType) -> str:
 
 
 @cache
-def _pack(kind: str, group: int, width: int) -> Any:
+def _pack(tier: Tier, kind: str, group: int, width: int) -> Any:
     """Return the kernel that centers and packs matrices (K, N) like `packing.pack_weights`.
 
     It also makes the biases: minus the zero point of the other operand times the sum of a column.
+    Columns beyond the last hold what lies there: nobody stores their results.
     """
     packed_kind = "int8" if group == 4 else "int16"
+    text, lanes, bytes_of = f"{tier.name} {kind} {group}", tier.lanes, np.dtype(kind).itemsize
 
     def pack(words: int) -> None:
         at = int64s(words, 12)
@@ -113,23 +116,34 @@ def _pack(kind: str, group: int, width: int) -> Any:
             packed = array(
                 pointer(at[6] + matrix * at[7], packed_kind), (panels * groups * width * group,)
             )
-            bias = array(pointer(at[8] + matrix * at[9], "int32"), (panels * width,))
+            sums = at[8] + matrix * at[9]
+            bias = array(pointer(sums, "int32"), (panels * width,))
+            bias[:] = 0
             for panel in range(panels):
                 first = panel * width
-                count = min(width, columns - first)
-                for n in range(width):
-                    bias[first + n] = 0
                 for g in range(groups):
                     here = (panel * groups + g) * width * group
-                    if count < width or (g + 1) * group > depth:
-                        for index in range(here, here + width * group):
-                            packed[index] = 0
-                    for k in range(g * group, min((g + 1) * group, depth)):
-                        line = start + k * step_k + first * step_n
-                        slot = here + k - g * group
-                        for n in range(count):
-                            code = codes[line + n * step_n] - zero
-                            packed[slot + n * group] = code
-                            bias[first + n] -= np.int32(code * other)
+                    if step_n == 1:
+                        for n in range(0, width, lanes):
+                            pack_group(
+                                text,
+                                at[0] + (start + first + n) * bytes_of,
+                                step_k * bytes_of,
+                                g * group,
+                                depth,
+                                zero,
+                                at[6] + matrix * at[7] + 4 * (here // group + n),
+                                sums + 4 * (first + n),
+                            )
+                    else:
+                        packed[here : here + width * group] = 0
+                        for n in range(min(width, columns - first)):
+                            line = start + (first + n) * step_n
+                            for k in range(g * group, min((g + 1) * group, depth)):
+                                code = codes[line + k * step_k] - zero
+                                packed[here + n * group + k - g * group] = code
+                                bias[first + n] += np.int32(code)
+            for n in range(panels * width):
+                bias[n] = np.int32(-other * bias[n])
 
     return native(pack)

@@ -28,21 +28,22 @@ SLACK = 256
 """Bytes around an arena: vectors may be read, never written, beyond a value's end."""
 
 
+Step = Callable[[Sequence[Array]], tuple[Array, ...]]
+
+
 @dataclass(frozen=True)
 class Item:
-    """A node of a program: native work, or a step of the reference kernels.
+    """A node of a program.
 
     Args:
         inputs: Names it reads.
         outputs: Names it makes.
-        step: The reference.
-        native: Machine code, if there is any.
+        work: Machine code, or a step of the reference kernels.
     """
 
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
-    step: Callable[[Sequence[Array]], tuple[Array, ...]]
-    native: Native | None
+    work: Native | Step
 
 
 @dataclass(frozen=True)
@@ -67,11 +68,11 @@ class Program:
         halos: dict[str, Halo] = {}
         flat = set()
         for item in self.items:
-            if item.native is None:
+            if not isinstance(item.work, Native):
                 flat |= {*item.inputs, *item.outputs}
                 continue
-            flat |= set(item.native.flat)
-            for name, halo in item.native.halos.items():
+            flat |= set(item.work.flat)
+            for name, halo in item.work.halos.items():
                 halos[name] = halo.around(halos.get(name, NO_HALO))
         made = {}
         for name, value in self.graph.values.items():
@@ -87,10 +88,10 @@ class Program:
         made: list[Work | None] = []
         bordered: set[str] = set()
         for item in self.items:
-            if item.native is None:
+            if not isinstance(item.work, Native):
                 made.append(None)
                 continue
-            work = item.native.work(self.layouts)
+            work = item.work.work(self.layouts)
             new = [
                 name
                 for name in dict.fromkeys((*item.inputs, *item.outputs))
@@ -243,11 +244,12 @@ class Program:
         }
 
     def _step(self, arena: "Arena", item: Item) -> None:
+        assert not isinstance(item.work, Native)
         arrays = [
             self.constants[name] if name in self.constants else np.array(arena.views[name])
             for name in item.inputs
         ]
-        for name, array in zip(item.outputs, item.step(arrays), strict=True):
+        for name, array in zip(item.outputs, item.work(arrays), strict=True):
             if name in arena.views:
                 arena.views[name][...] = array
 

@@ -103,18 +103,20 @@ def node_times(plan: Plan, codes: Mapping[str, np.ndarray]) -> list[tuple[str, s
     program = runner._program
     arena = program.arena()
     program.run(arena, codes)
-    _, addresses, arguments, _ = arena.kept
+    _, every_entry, words, _ = arena.kept
+    start, pitch = words.__array_interface__["data"][0], words.strides[0]
     rows, call = [], 0
     for node, item, work in zip(plan.graph.nodes, program.items, program._work, strict=True):
         if work is None:
             took = _median_us(lambda item=item: program._step(arena, item))
         else:
             first, call = call, call + len(work.calls)
-            entries, rest = addresses[first:call], arguments[first:]
-            words = np.array(
-                [entries.ctypes.data, entries.size, rest.ctypes.data, arguments.strides[0]]
-            )
-            took = _median_us(lambda words=words: walk_kernel().on(words.ctypes.data))
+            words_of_walk = np.array(
+                [every_entry[first:].__array_interface__["data"][0], call - first,
+                 start + first * pitch, pitch]
+            )  # fmt: skip
+            at = words_of_walk.__array_interface__["data"][0]
+            took = _median_us(lambda at=at, kept=words_of_walk: walk_kernel().on(at))
         rows.append((node.name, node.op.value, work is not None, took))
     return rows
 

@@ -111,7 +111,8 @@ def test_activations_beyond_the_chip_spill_on_a_gpu() -> None:
     assert row.memory_bytes["dram"] == row.weight_bytes + row.activation_bytes
     small = cost([conv("small", 16, 8, 4)], load_platform("nvidia_t4"), W8A8, []).rows[0]
     assert small.memory_bytes["dram"] == small.weight_bytes
-    assert small.memory_bytes["l2"] == small.weight_bytes + small.activation_bytes
+    # The weights come into L2 before they are read there.
+    assert small.memory_bytes["l2"] == 2 * small.weight_bytes + small.activation_bytes
 
 
 @pytest.mark.parametrize("name", [n for n in names() if load_platform(n).supports(Option(2, 8))])
