@@ -85,10 +85,13 @@ def _copy(kind: str, size: int) -> Any:
                             )
                             old = array(pointer(source, kind), (count,))
                             new = array(pointer(target, kind), (count,))
+                            # Not by slices: their checks need what only Numba can link.
                             if before == size and after == size:
-                                new[:] = old
+                                for index in range(count):
+                                    new[index] = old[index]
                             elif before == 0 and after == size:
-                                new[:] = old[0]
+                                for index in range(count):
+                                    new[index] = old[0]
                             else:
                                 for index in range(count):
                                     from_one = array(pointer(source + index * before, kind), (1,))
