@@ -227,7 +227,7 @@ def measure(layer: Layer, effort: Effort, *, part: str = "conv") -> list[Row]:
     seconds = interleave(field, effort)
     for peer in (ORT_LINEAR, TORCH):
         options = [name for name in field if name.startswith(peer)]
-        seconds[peer] = seconds[best_of(seconds, dict.fromkeys(options))]
+        seconds[peer] = seconds[best_of(seconds, options)]
     medians = {key: Ratio.of(values).median for key, values in seconds.items()}
     rows = []
     for name in forms:

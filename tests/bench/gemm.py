@@ -232,7 +232,7 @@ def measure(shape: tuple[int, int, int], effort: Effort) -> list[Row]:
     seconds = interleave(field, effort)
     engines = [name for name in field if name.startswith(TORCH_QUANTIZED)]
     if engines:
-        best = best_of(seconds, dict.fromkeys(engines))
+        best = best_of(seconds, engines)
         seconds[TORCH_QUANTIZED] = seconds[best]
     rows = []
     for name in ROUNDINGS:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from hwsim.graph import Graph, Node, Value
 from hwsim.kernels.native.memory import walk_kernel
-from hwsim.kernels.native.program import Arena, Item, Program
+from hwsim.kernels.native.program import Arena
 from hwsim.kernels.plan import Plan
 from hwsim.profiles import PROFILES
 from hwsim.quant import INT8, INT32, IntType, QuantParams
@@ -62,8 +62,9 @@ class Bare:
         missing = [call.outputs[0] for call in plan.calls if call.native is None]
         if missing:
             raise ValueError(f"no machine code makes {', '.join(missing)}")
-        items = [Item(c.inputs, c.outputs, c.step, c.native) for c in plan.calls]
-        self.program = Program(plan.graph, tuple(items), plan.constants, False)
+        runner = plan._outputs
+        assert runner is not None
+        self.program = runner._program
         self.arena: Arena = self.program.arena()
         (self._stage,) = self.arena.walks
         self._run = walk_kernel().on

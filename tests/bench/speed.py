@@ -26,7 +26,8 @@ POOLS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 NOTES = (
     "A ratio is a peer's time over ours in the same round, the median of all rounds: above 1, "
     "hwsim is faster. The spread, and everyone's median time, are in speed.json.",
-    "One thread: CPU time of the thread. Two: wall time, which other work on the machine enters.",
+    "One thread: CPU time of the thread. Two: wall time, which other work on the machine enters; "
+    "a peer may then use one or two, whichever was faster.",
     "% peak: of the same round's rate of the tier's dot product on registers alone "
     "(tests/bench/peak.py); the tiers' rows: of the VNNI peak just before and after.",
     "GEMM: machine code of a plan from codes to codes, several layers a call; float32 rounding is "

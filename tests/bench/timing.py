@@ -7,9 +7,8 @@ is told: drifting clocks and other work on the machine cancel.
 import math
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 Call = Callable[[], object]
 
@@ -105,6 +104,6 @@ def faster(seconds: Mapping[str, list[float]], ours: str) -> dict[str, Ratio]:
     }
 
 
-def best_of(seconds: Mapping[str, list[float]], names: Mapping[str, Any]) -> str:
+def best_of(seconds: Mapping[str, list[float]], names: Iterable[str]) -> str:
     """Return the contender with the least median."""
     return min(names, key=lambda name: statistics.median(seconds[name]))
