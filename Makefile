@@ -21,12 +21,13 @@ lint: $(STAMP)
 	$(RUN) -m mypy
 
 test: lint
-	$(RUN) -m pytest
+	$(RUN) -m pytest -n auto --dist worksteal
 
 bench: $(STAMP)
-	$(RUN) -m tests.bench.bench_networks --out reports/bench
-	$(RUN) -m tests.bench.bench_pricing --out reports/bench
 	$(RUN) -m pytest tests/bench -o python_files="bench_*.py" --benchmark-only
+	$(RUN) -m tests.bench.bench_pricing --out reports/bench
+	$(RUN) -m tests.bench.bench_sweep --out reports/bench
+	$(RUN) -m tests.bench.speed --out reports/bench
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info

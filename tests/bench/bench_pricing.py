@@ -25,8 +25,8 @@ from hwsim.platform_mcu import McuPlatform
 from hwsim.platforms import load_platform
 from hwsim.tables import CostTable, Option
 from hwsim.workload import Unit
-from tests.bench.bench_networks import circumstances, load_average
 from tests.bench.bench_npu import resnet50
+from tests.bench.machine import circumstances, load_average
 
 PLATFORMS = (
     "ethos_u55_128", "tpu_v1", "eyeriss", "gap9", "nvidia_t4", "zcu104", "horowitz_ratio",
@@ -162,6 +162,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error("--rounds and --configurations must be 1 or more")
     units = resnet50()
     results = circumstances() | {"rounds": asked.rounds, "notes": list(NOTES)}
+    results["load_average_before"] = load_average()
     results["platforms"] = {name: price(name, units, asked.rounds) for name in PLATFORMS}
     table = cost(units[:UNITS], load_platform("nvidia_t4"), W8A8)
     results["configurations"] = configurations(table, asked.configurations, asked.rounds)

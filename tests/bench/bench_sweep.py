@@ -28,7 +28,7 @@ from hwsim.kernels.sweeping import plan_sweep
 from hwsim.partition import partition
 from hwsim.profiles import PROFILES
 from hwsim.quantizer import quantize_all
-from tests.bench.bench_networks import circumstances
+from tests.bench.machine import circumstances
 from tests.shared import model_file
 from tests.test_cifar import images as cifar_images
 
