@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.bench import bench_networks
+from tests.bench import bench_networks, bench_sweep
 from tests.tflite_writer import Operator, Tensor, write
 
 pytest.importorskip("ai_edge_litert", reason="tests/tflite_writer.py needs its schema")
@@ -107,3 +107,17 @@ def test_missing_models_are_one_sentence(tmp_path, monkeypatch, capsys):
     assert bench_networks.main(["--out", str(tmp_path / "out")]) == 2
     assert "HWSIM_MODELS" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_sweep_benchmark_runs_once(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("HWSIM_MODELS", str(tmp_path))  # the shipped network instead
+    out = tmp_path / "out"
+    arguments = ["--images", "9", "--rounds", "1", "--options", "W4A8", "--out", str(out)]
+    assert bench_sweep.main(arguments) == 0
+    page = (out / "sweep.md").read_text(encoding="utf-8")
+    assert page in capsys.readouterr().out
+    found = json.loads((out / "sweep.json").read_text(encoding="utf-8"))
+    assert found["configurations"] == found["units"] + 1
+    assert found["sweep_over_full_runs"] > 0 and len(found["rounds"]) == 1
+    assert found["computed_pieces"] < found["pieces"]
+    assert not re.search(rf"\b{re.escape(socket.gethostname())}\b", json.dumps(found) + page)
