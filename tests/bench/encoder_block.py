@@ -100,7 +100,7 @@ def node_times(plan: Plan, codes: Mapping[str, np.ndarray]) -> list[tuple[str, s
     runner = plan._outputs
     assert runner is not None
     runner.run(codes)
-    program = runner._program
+    program = runner.program
     arena = program.arena()
     program.run(arena, codes)
     _, every_entry, words, _ = arena.kept
