@@ -228,6 +228,9 @@ def lifted_exponentials(site: Site) -> tuple[NDArray[np.float32], float]:
 def lower_softmax_table(site: Site) -> Step:
     """Lower SOFTMAX as QLinearSoftmax: a table of float32 exponentials, summed in order."""
     x, out = site.operand(0), site.result()
+    assert isinstance(site.node.attrs, SoftmaxAttrs)
+    if site.node.attrs.causal:
+        raise site.fail("softmax by a table of lifted exponentials must not be causal")
     classes = x.shape[-1]
     dtype = site.integer(out)
     table, steps = lifted_exponentials(site)

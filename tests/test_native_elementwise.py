@@ -244,7 +244,7 @@ def differences(*, few: bool = False) -> tuple[int, list[str]]:
             if call.native is None and node.op is not Op.CONV_2D and not floats:
                 wrong.append(f"{profile.name}: {node.name} is no machine code")
         for feed in feeds(graph):
-            expected = plan._stepwise(feed, True)
+            expected = plan.reference(feed, keep_all=True)
             for name, array in plan.run(feed, keep_all=True).items():
                 compared += array.size
                 if not np.array_equal(array, expected[name]):

@@ -280,7 +280,7 @@ def differences(family: str) -> tuple[int, list[str]]:
             wrong.append(f"{case.name}: no machine code")
             continue
         feed = {"x": case.codes}
-        expected = plan._stepwise(feed, True)
+        expected = plan.reference(feed, keep_all=True)
         made = plan.run(feed, keep_all=True)
         for name, array in expected.items():
             if array.dtype != made[name].dtype or not np.array_equal(made[name], array):
