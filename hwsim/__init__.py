@@ -76,5 +76,6 @@ def __getattr__(name: str) -> Any:
     if name in __all__:
         from hwsim import api
 
-        return getattr(api, name)
+        globals()[name] = found = getattr(api, name)  # the next use finds it at once
+        return found
     raise AttributeError(f"module 'hwsim' has no attribute {name!r}")

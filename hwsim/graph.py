@@ -256,7 +256,7 @@ class Graph:
         names = [*self.input_names, *(name for node in self.nodes for name in node.outputs)]
         return tuple(self.values[name] for name in names)
 
-    @property
+    @cached_property
     def is_float(self) -> bool:
         """Whether no value holds quantized codes."""
         return all(value.quant is None for value in self.values.values())

@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 from enum import Enum
 from fractions import Fraction
+from functools import cache
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -76,12 +77,17 @@ class IntType:
     @property
     def storage(self) -> np.dtype[np.integer]:
         """The narrowest NumPy integer type that holds every code."""
-        width = next(size for size in (8, 16, 32, 64) if size >= self.bits)
-        return np.dtype(f"{'int' if self.signed else 'uint'}{width}")
+        return _storage(self.bits, self.signed)
 
     def __str__(self) -> str:
         """Return the short form used in tables, as int8 or uint4."""
         return f"{'int' if self.signed else 'uint'}{self.bits}"
+
+
+@cache
+def _storage(bits: int, signed: bool) -> np.dtype[np.integer]:
+    width = next(size for size in (8, 16, 32, 64) if size >= bits)
+    return np.dtype(f"{'int' if signed else 'uint'}{width}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -110,6 +110,8 @@ WEIGHTED = (Op.CONV_2D, Op.DEPTHWISE_CONV_2D, Op.TRANSPOSE_CONV, Op.FULLY_CONNEC
 # cache.
 CHUNK = 8
 CACHE_BYTES = 1 << 20
+# Less work than this is done sooner than threads are started and woken.
+WORTH_THREADS_S = 2e-3
 
 
 @dataclass(frozen=True)
@@ -164,6 +166,11 @@ class Plan:
     def program(self) -> Program | None:
         """The machine code that makes the outputs; None where there is none."""
         return None if self._outputs is None else self._outputs.program
+
+    def seconds(self, *, keep_all: bool = False) -> float:
+        """Return the shortest time that a run has taken, infinite before the first."""
+        runner = self._all if keep_all else self._outputs
+        return math.inf if runner is None else runner.seconds
 
     @cached_property
     def _outputs(self) -> "Runner | None":
@@ -363,7 +370,7 @@ def execute(
         return {name: array[start - first :] for name, array in made.items()}
 
     starts = range(0, total, size)
-    if threads == 1:
+    if threads == 1 or plan.seconds(keep_all=keep_all) * len(starts) < WORTH_THREADS_S:
         parts: Sequence[dict[str, Array]] = [chunk(start) for start in starts]
     else:
         with ThreadPoolExecutor(threads) as pool:
