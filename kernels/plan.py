@@ -106,10 +106,13 @@ KERNELS: Mapping[Op, Callable[[Site], Step | Lowered]] = MappingProxyType(
 
 WEIGHTED = (Op.CONV_2D, Op.DEPTHWISE_CONV_2D, Op.TRANSPOSE_CONV, Op.FULLY_CONNECTED)
 
-# Entries computed together: enough to hide a call, few enough for a node's operands to stay in
-# cache.
 CHUNK = 8
-CACHE_BYTES = 1 << 20
+"""Entries that passes over many take at a time."""
+
+# A run computes as many entries at a time as hide a call, and as few as leave a node's operands in
+# the nearer caches.
+MOST_ENTRIES = 64
+CACHE_BYTES = 1 << 18
 # Less work than this is done sooner than threads are started and woken.
 WORTH_THREADS_S = 2e-3
 
@@ -316,7 +319,7 @@ def _chunk(pair: _Pair) -> int:
     """Return how many entries to compute at a time."""
     graph = pair.graph
     largest = max((_operand_bytes(graph, node) for node in graph.nodes), default=0)
-    return min(CHUNK, CACHE_BYTES * own_batch(graph) // max(largest, 1))
+    return min(MOST_ENTRIES, CACHE_BYTES * own_batch(graph) // max(largest, 1))
 
 
 def _operand_bytes(graph: Graph, node: Node) -> int:
