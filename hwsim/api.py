@@ -4,7 +4,7 @@ import contextlib
 import io
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,16 +34,19 @@ from hwsim.profile import NumericProfile
 from hwsim.profiles import PROFILES, find_profile
 from hwsim.quant import IntType
 from hwsim.quantizer import quantize
-from hwsim.scores import sensitivity
+from hwsim.scores import PAIRS
+from hwsim.scores import sensitivity as float_sensitivity
 from hwsim.sides import ProfileSide, SideName, session_inputs, side_of
-from hwsim.tables import Allocation, CostTable
+from hwsim.tables import Allocation, CostTable, SensitivityTable
 from hwsim.validation import Session, compare_sides
 from hwsim.verify import accumulator_bounds
 
 if TYPE_CHECKING:
+    from hwsim.calibration import Ranges
     from hwsim.energy import Uncertainty
     from hwsim.energy.operation import Operation
     from hwsim.error_shares import Attribution
+    from hwsim.kernels.sweeping import SweepWork
     from hwsim.platform import Platform
     from hwsim.requant_rules import RequantIdentification
     from hwsim.verdicts import Identification
@@ -54,7 +57,7 @@ MAX_FILE_BYTES = 1 << 31
 __all__ = [
     "accumulators", "allocate", "attribute", "calibrate", "configuration_totals", "cost",
     "from_torch", "identify", "load", "load_platform", "operating_points", "pareto",
-    "percentile_allocation", "quantize", "random_inputs", "run", "sensitivity", "trace",
+    "percentile_allocation", "quantize", "random_inputs", "run", "sensitivity", "sweep", "trace",
     "trace_rtl", "uncertainty", "uniform_allocations", "validate",
 ]  # fmt: skip
 
@@ -223,6 +226,133 @@ def run(
         GraphError: If the graph is not of the profile's kind, or an accumulator could overflow.
     """
     return _execute(graph, inputs, profile, threads, progress, keep_all=False)
+
+
+@dataclass(frozen=True)
+class SweepResult:
+    """The outputs of many configurations.
+
+    Args:
+        outputs: Arrays by configuration and output name, as `run` returns them.
+        work: What was computed and kept.
+    """
+
+    outputs: Mapping[str, Mapping[str, NDArray[Any]]] = field(repr=False)
+    work: "SweepWork"
+
+
+def sweep(
+    configurations: Mapping[str, Graph],
+    inputs: Arrays,
+    *,
+    profile: Profile | None = None,
+    threads: int = 1,
+    limit_bytes: int | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> SweepResult:
+    """Return the outputs of many configurations of one network over the same inputs.
+
+    What configurations share is computed once: values that the same operators make of the same
+    inputs, lowered operators, packed weights. The outputs are those of `run`, bit for bit.
+
+    Args:
+        configurations: Integer graphs by name, with inputs of the same names and shapes.
+        inputs: As for `run`; floats are quantized with each configuration's own parameters.
+        profile: As for `run`; configurations must imply the same one unless it is given.
+        threads: As for `run`.
+        limit_bytes: Most that is kept for later configurations, 1 GiB unless given. What does not
+            fit is computed again. The values of one running configuration come on top, for each
+            thread; `work` of the result says how much of both there was.
+        progress: Called with the number of inputs that one configuration finished.
+
+    Raises:
+        InputError: If an input or an option does not fit, or the configurations' inputs differ.
+        GraphError: If a configuration may not run under the profile.
+    """
+    from hwsim.batch import joined
+    from hwsim.kernels.plan import CHUNK
+    from hwsim.kernels.sweeping import DEFAULT_LIMIT, plan_sweep
+
+    if not configurations:
+        raise InputError("configurations must hold at least one graph, not none")
+    implied = {graph.profile for graph in configurations.values()}
+    if profile is None and len(implied) > 1:
+        raise InputError(
+            f"configurations must be of one profile, not of {', '.join(sorted(implied))}; "
+            "name the one to run them all under"
+        )
+    if floats := [graph for graph in configurations.values() if graph.is_float]:
+        _profile_of(floats[0], profile)  # says what is wrong
+    chosen = _profile_of(next(iter(configurations.values())), profile)
+    limit = DEFAULT_LIMIT if limit_bytes is None else limit_bytes
+    try:
+        planned = plan_sweep(
+            configurations, chosen, inputs, threads=threads, batch=CHUNK, limit_bytes=limit
+        )
+        parts: dict[str, list[Mapping[str, NDArray[Any]]]] = {name: [] for name in configurations}
+        for part in planned.run(progress):
+            parts[part.name].append(part.outputs)
+    except MemoryError as error:
+        raise GraphError(
+            "configurations must have activations that fit the memory, not larger ones"
+        ) from error
+    return SweepResult({name: joined(found) for name, found in parts.items()}, planned.work)
+
+
+def sensitivity(
+    graph: Graph,
+    data: Arrays,
+    *,
+    method: str = "output_l2",
+    engine: str = "float",
+    options: Sequence[Bits] = PAIRS,
+    ranges: "Ranges | None" = None,
+    labels: Any = None,
+    batch: int = 64,
+    threads: int = 1,
+    progress: Callable[[], None] | None = None,
+) -> SensitivityTable:
+    """Return the score of every unit at every option; smaller is better.
+
+    * output_l2: the outputs' error, its L2 norm over all inputs.
+    * jsd: Jensen-Shannon divergence of the first output's classes, mean over the inputs.
+    * top1: share of correct answers lost; without labels, share of answers that change.
+    * sqnr_delta: dB of signal-to-noise ratio lost from what a unit reads to what it makes, with
+      the whole network at the option; two inferences per option.
+
+    The first three change one unit at a time. On the float engine all else stays in float, and
+    the float network is what outputs are compared with. On the integer engine all else has 8 bits
+    under `hawq`, and so has the network that is compared with; unchanged values are computed once.
+
+    Args:
+        graph: A float graph.
+        data: Inputs.
+        method: One of the above.
+        engine: "float" (fake quantization) or "integer" (2 to 8 bits, bit-exact).
+        options: Widths or pairs to score; every pair of 8, 6 and 4 bits unless given.
+        ranges: Activation ranges; minmax over `data` unless given.
+        labels: int, one class per input, for top1.
+        batch: Inputs computed together; an integer score does not depend on it, beyond the last
+            bits of its sum.
+        threads: Threads of the integer engine.
+        progress: Called again and again as the work goes on.
+
+    Raises:
+        InputError: If an input does not fit or an option is unknown.
+    """
+    if engine not in ("float", "integer"):
+        raise InputError(f"sensitivity engine must be one of float, integer, not {engine!r}")
+    if engine == "float":
+        return float_sensitivity(
+            graph, data, method=method, options=options, ranges=ranges, labels=labels,
+            batch=batch, progress=progress,
+        )  # fmt: skip
+    from hwsim.integer_scores import integer_sensitivity
+
+    return integer_sensitivity(
+        graph, data, method=method, options=options, ranges=ranges, labels=labels, batch=batch,
+        threads=threads, progress=progress,
+    )  # fmt: skip
 
 
 def trace(

@@ -7,6 +7,7 @@ import typer
 
 from hwsim import (
     cli_accumulators,
+    cli_cache,
     cli_check,
     cli_choose,
     cli_dvfs,
@@ -57,6 +58,10 @@ profiles.command("show")(cli_profiles.show_profile)
 profiles.command("check")(cli_profiles.check_profiles)
 profiles.command("schema")(cli_profiles.print_schema)
 app.add_typer(profiles, name="profiles")
+cache = typer.Typer(no_args_is_help=True, help="Compiled kernels on disk.")
+cache.command("info")(cli_cache.cache_info)
+cache.command("clear")(cli_cache.cache_clear)
+app.add_typer(cache, name="cache")
 
 
 def main() -> None:

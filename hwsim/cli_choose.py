@@ -22,6 +22,8 @@ from hwsim.cli_options import (
     Options,
     Percentile,
     PlatformName,
+    ScoreEngine,
+    ScoreMethod,
     Std,
     Threads,
     progress_bar,
@@ -30,6 +32,7 @@ from hwsim.errors import InputError
 
 if TYPE_CHECKING:
     from hwsim.energy import Uncertainty
+    from hwsim.feeding import Feed
     from hwsim.graph import Graph
     from hwsim.platform import Platform
 
@@ -199,11 +202,16 @@ def sensitivity(
     std: Std = None,
     limit: Limit = 256,
     options: Options = "W8A8,W6A6,W4A4,W6A8,W4A8",
-    method: Annotated[str, typer.Option(help="output_l2.")] = "output_l2",
+    method: ScoreMethod = "output_l2",
+    engine: ScoreEngine = "float",
+    threads: Threads = 2,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Write a .csv.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Score how much quantizing each unit alone changes a float model's output."""
+    """Score how much quantizing each unit of a float model changes what it computes.
+
+    top1 counts lost answers where --data holds labels under the name 'y', changed answers else.
+    """
     import hwsim
     from hwsim.feeding import Preparation, read_feed
     from hwsim.reports.run_folder import write_file
@@ -211,7 +219,7 @@ def sensitivity(
 
     graph = hwsim.load(model)
     feed = read_feed(graph, data, key, Preparation.of(divide, mean, std), limit)
-    table = hwsim.sensitivity(graph, feed.arrays, method=method, options=_option_list(options))
+    table = _scores(graph, feed, _option_list(options), method, engine, threads)
     if out is not None:
         write_file(out, sensitivity_csv(table).encode())
     if as_json:
@@ -224,6 +232,21 @@ def sensitivity(
     Console().print(sensitivity_table(table))
 
 
+def _scores(
+    graph: "Graph", feed: "Feed", options: list[Any], method: str, engine: str, threads: int
+) -> Any:
+    """Return the scores of a float model's units, with progress."""
+    import hwsim
+
+    labels = feed.labels if method == "top1" else None
+    with progress_bar(None, f"{graph.name}: {method} on the {engine} engine") as bar:
+        task = bar.tasks[0].id
+        return hwsim.sensitivity(
+            graph, feed.arrays, method=method, engine=engine, options=options, labels=labels,
+            threads=threads, progress=lambda: bar.advance(task),
+        )  # fmt: skip
+
+
 def allocate(
     model: Model,
     platform: PlatformName = "ethos_u55_128",
@@ -234,6 +257,9 @@ def allocate(
     std: Std = None,
     limit: Limit = 256,
     options: Options = "W8A8,W6A8,W5A8,W4A8,W3A8,W2A8",
+    method: ScoreMethod = "output_l2",
+    engine: ScoreEngine = "float",
+    threads: Threads = 2,
     max_energy: Annotated[str | None, typer.Option(help="As 1.2mJ.")] = None,
     max_latency: Annotated[str | None, typer.Option(help="As 8ms.")] = None,
     max_weights: Annotated[str | None, typer.Option(help="As 64KiB or 64kB.")] = None,
@@ -241,7 +267,10 @@ def allocate(
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Write the allocation.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Find the bits of least summed sensitivity within budgets, proved optimal."""
+    """Find the bits of least summed sensitivity within budgets, proved optimal.
+
+    --method and --engine are those of `sensitivity`.
+    """
     import hwsim
     from hwsim.feeding import Preparation, read_feed
     from hwsim.reports.run_folder import write_file
@@ -260,7 +289,7 @@ def allocate(
     }
     feed = read_feed(graph, data, key, Preparation.of(divide, mean, std), limit)
     wanted = _option_list(options)
-    scores = hwsim.sensitivity(graph, feed.arrays, options=wanted)
+    scores = _scores(graph, feed, wanted, method, engine, threads)
     table = hwsim.cost(graph, platform, max(wanted), options=wanted)
     found = hwsim.allocate(
         scores,
@@ -361,7 +390,9 @@ def _study(
         bar.update(task, description=f"{graph.name}: measuring")
         made = study(
             graph, platforms, ranges, scores, labeled, points=points, threads=threads,
-            progress=lambda message: bar.advance(task),
+            progress=lambda message: bar.update(
+                task, advance=1, description=f"{graph.name}: measuring {message}"
+            ),
         )  # fmt: skip
     shown = {**settings, "widths": widths, "points": points}
     manifest = study_manifest(made, sys.argv, scores.data_sha256, shown)

@@ -32,6 +32,13 @@ Calibration = Annotated[
 ]
 CalibrationCount = Annotated[int, typer.Option(help="Calibration inputs used.")]
 Method = Annotated[str, typer.Option(help="Range of an activation: minmax or percentile.")]
+ScoreMethod = Annotated[
+    str, typer.Option("--method", help="Score: output_l2, jsd, top1 or sqnr_delta.")
+]
+ScoreEngine = Annotated[
+    str,
+    typer.Option("--engine", help="float: fake quantization; integer: bit-exact, rest at 8 bits."),
+]
 Percentile = Annotated[float, typer.Option(help="Share of |x| kept by percentile, in percent.")]
 Options = Annotated[
     str, typer.Option(help="Options to score: widths (8,6,4) or pairs (W8A8,W4A8).")

@@ -123,7 +123,7 @@ def partition(graph: Graph) -> Partition:
     units = _Disjoint([node.name for node in choosers])
     first: dict[str, str] = {}
     for node in choosers:
-        for name in _read(fused, node):
+        for name in read_by(fused, node):
             group = groups.find(name)
             units.union(first.setdefault(group, node.name), node.name)
     return Partition(
@@ -144,7 +144,7 @@ def _stated_accumulators(graph: Graph) -> frozenset[str]:
     )
 
 
-def _read(graph: Graph, node: Node) -> list[str]:
+def read_by(graph: Graph, node: Node) -> list[str]:
     """Return the activations that a choosing node multiplies."""
     slots = node.inputs[:2] if node.op is Op.MATMUL else node.inputs[:1]
     return [name for name in slots if not graph.values[name].is_constant]
@@ -294,7 +294,7 @@ def _native(parts: Partition, unit: str) -> Option | None:
     for node in graph.nodes:
         if parts.unit.get(node.name) != unit:
             continue
-        activations += [graph.values[name].dtype.bits for name in _read(graph, node)]
+        activations += [graph.values[name].dtype.bits for name in read_by(graph, node)]
         if node.op is not Op.MATMUL:
             weights.append(graph.values[node.inputs[1]].dtype.bits)
     return Option(max(weights) or max(activations), max(activations))

@@ -93,11 +93,36 @@ def quantize(
     Raises:
         QuantizationError: If a width, a range or an operator has no integer form.
     """
+    only = quantize_all(graph, ranges, {"": bits}, first_last=first_last, profile=profile)
+    return only[""]
+
+
+def quantize_all(
+    graph: Graph,
+    ranges: Ranges,
+    configurations: Mapping[str, Bits | Mapping[str, Bits] | Allocation],
+    *,
+    first_last: Bits | None = None,
+    profile: str | Path | NumericProfile = HAWQ,
+) -> dict[str, Graph]:
+    """Return the integer graphs of many configurations, by name; arguments as for `quantize`.
+
+    Equal constants of two configurations are one array.
+
+    Raises:
+        QuantizationError: As `quantize`.
+    """
     known = profile if isinstance(profile, NumericProfile) else find_profile(profile)
-    scheme = plan_scheme(partition(graph), ranges, bits, first_last, known)
-    made = _Builder(scheme).build()
-    # A file's profile is found again by its path alone.
-    return made if isinstance(profile, NumericProfile) else replace(made, profile=str(profile))
+    parts = partition(graph)
+    codes: dict[tuple[str, IntType, QuantParams], Value] = {}
+    made = {}
+    for name, bits in configurations.items():
+        scheme = plan_scheme(parts, ranges, bits, first_last, known)
+        built = _Builder(scheme, codes).build()
+        # A file's profile is found again by its path alone.
+        given = isinstance(profile, NumericProfile)
+        made[name] = built if given else replace(built, profile=str(profile))
+    return made
 
 
 def plan_scheme(
@@ -211,10 +236,13 @@ def channel_axis(node: Node) -> int:
 
 
 class _Builder:
-    """Builds the integer graph node by node."""
+    """Builds the integer graph node by node; constants that others made are taken over."""
 
-    def __init__(self, scheme: Scheme) -> None:
+    def __init__(
+        self, scheme: Scheme, codes: dict[tuple[str, IntType, QuantParams], Value]
+    ) -> None:
         self.scheme = scheme
+        self.codes = codes
         self.graph = scheme.parts.graph
         self.values: dict[str, Value] = {}
         self.nodes: list[Node] = []
@@ -258,8 +286,12 @@ class _Builder:
     def constant(
         self, name: str, reals: NDArray[np.floating], dtype: IntType, quant: QuantParams
     ) -> str:
-        codes = quantize_array(reals, dtype, quant, Rounding.HALF_EVEN)
-        self.values[name] = Value(name, codes.shape, dtype, quant, codes)
+        known = self.codes.get((name, dtype, quant))
+        if known is None:
+            codes = quantize_array(reals, dtype, quant, Rounding.HALF_EVEN)
+            known = Value(name, codes.shape, dtype, quant, codes)
+            self.codes[name, dtype, quant] = known
+        self.values[name] = known
         return name
 
     def linear(self, node: Node) -> Node:

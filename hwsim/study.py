@@ -5,7 +5,7 @@ counted on labeled inputs, never predicted.
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,13 +13,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwsim.allocation import price_selection, uniform_allocations
-from hwsim.api import cost, pareto, quantize, run
+from hwsim.api import cost, pareto, run
 from hwsim.calibration import Ranges
 from hwsim.errors import BudgetError, InputError, PlatformError
 from hwsim.graph import Graph
+from hwsim.kernels.sweeping import plan_sweep
 from hwsim.partition import Bits, partition
 from hwsim.percentiles import percentile_allocation
 from hwsim.platform import Platform
+from hwsim.profiles.dyadic import HAWQ
+from hwsim.quantizer import quantize_all
 from hwsim.tables import Allocation, CostTable, Front, Option, SensitivityTable
 
 # 95 % of a normal distribution lies within this many deviations.
@@ -32,6 +35,10 @@ class Accuracy:
 
     correct: int
     total: int
+
+    def __add__(self, other: "Accuracy") -> "Accuracy":
+        """Return the count over both sets of inputs."""
+        return Accuracy(self.correct + other.correct, self.total + other.total)
 
     @property
     def share(self) -> float:
@@ -138,7 +145,7 @@ def accuracy_of(
 
 
 class Meter:
-    """Measures configurations of one network, each only once."""
+    """Measures configurations of one network, each only once, many together."""
 
     def __init__(
         self, graph: Graph, ranges: Ranges, data: Labeled, threads: int,
@@ -147,23 +154,56 @@ class Meter:
         """Keep what every measurement needs."""
         self.graph, self.ranges, self.data = graph, ranges, data
         self.threads, self.progress = threads, progress
-        self._known: dict[tuple[tuple[str, Option], ...], Accuracy] = {}
+        self._known: dict[_Bits, Accuracy] = {}
+
+    def measure(self, configurations: Iterable[Mapping[str, Option]]) -> None:
+        """Measure configurations on the integer engine; what they share is computed once."""
+        wanted = {_key(bits): bits for bits in configurations}
+        names = {
+            f"configuration {index}": key
+            for index, key in enumerate(key for key in wanted if key not in self._known)
+        }
+        if not names:
+            return
+        bits = {name: wanted[key] for name, key in names.items()}
+        quantized = quantize_all(self.graph, self.ranges, bits)
+        planned = plan_sweep(quantized, HAWQ, self.data.inputs, threads=self.threads)
+        found = dict.fromkeys(names, Accuracy(0, 0))
+        for part in planned.run():
+            labels = self.data.labels[part.start : part.stop]
+            found[part.name] += accuracy_of(part.outputs, self.graph, labels)
+            done, total = found[part.name].total, len(self.data.labels)
+            self.progress(f"{len(names)} configurations, {done} of {total} inputs")
+        self._known |= {key: found[name] for name, key in names.items()}
 
     def accuracy(self, bits: Mapping[str, Option]) -> Accuracy:
         """Return the accuracy of a configuration on the integer engine."""
-        key = tuple(sorted(bits.items()))
-        if key not in self._known:
-            quantized = quantize(self.graph, self.ranges, bits)
-            made = run(quantized, self.data.inputs, threads=self.threads)
-            self._known[key] = accuracy_of(made, quantized, self.data.labels)
-            self.progress("measured a configuration")
-        return self._known[key]
+        self.measure([bits])
+        return self._known[_key(bits)]
 
 
-def study_platform(
-    meter: Meter, sensitivity: SensitivityTable, platform: Platform, points: int
-) -> PlatformStudy:
-    """Return one platform's exact front with measured points.
+_Bits = tuple[tuple[str, Option], ...]
+
+
+def _key(bits: Mapping[str, Option]) -> _Bits:
+    return tuple(sorted(bits.items()))
+
+
+@dataclass(frozen=True, slots=True)
+class _Priced:
+    """A platform's configurations before they are measured: (kind, label, allocation)."""
+
+    platform: str
+    table: CostTable
+    front: Front
+    configurations: tuple[tuple[str, str, Allocation], ...]
+    skipped: tuple[str, ...]
+
+
+def _priced(
+    graph: Graph, sensitivity: SensitivityTable, platform: Platform, points: int
+) -> _Priced:
+    """Return one platform's exact front and the configurations to measure.
 
     On an FPGA all units share one interval, so the front is drawn over look-up tables at the
     interval of the widest option that fits; every measured point is then folded again for its
@@ -172,23 +212,31 @@ def study_platform(
     offered = [option for option in platform.options if option in _scored(sensitivity)]
     if not offered:
         raise PlatformError(f"{platform.name}: no supported option was scored")
-    table = _widest_table(meter.graph, platform, offered)
+    table = _widest_table(graph, platform, offered)
     resource = "lut" if table.pipelined else "energy_j"
     front = pareto(sensitivity, table, objectives=(resource, "score"))
-    measured, skipped = [], []
+    priced, skipped = [], []
     candidates = [
         *(("measured", f"front {i + 1}", p.bits) for i, p in enumerate(spread(front, points))),
-        *_references(sensitivity, table, partition(meter.graph).border),
+        *_references(sensitivity, table, partition(graph).border),
     ]
     for kind, label, bits in candidates:
         try:
-            own = cost(meter.graph, platform, bits, options=[])
+            own = cost(graph, platform, bits, options=[])
         except (BudgetError, PlatformError) as error:
             skipped.append(f"{label}: {error}")
             continue
         allocation = price_selection(sensitivity, own, bits, method=_method(kind))
-        measured.append(Point(kind, label, allocation, meter.accuracy(bits)))
-    return PlatformStudy(platform.name, table, front, tuple(measured), tuple(skipped))
+        priced.append((kind, label, allocation))
+    return _Priced(platform.name, table, front, tuple(priced), tuple(skipped))
+
+
+def _measured(meter: Meter, priced: _Priced) -> PlatformStudy:
+    points = tuple(
+        Point(kind, label, allocation, meter.accuracy(allocation.bits))
+        for kind, label, allocation in priced.configurations
+    )
+    return PlatformStudy(priced.platform, priced.table, priced.front, points, priced.skipped)
 
 
 def _widest_table(graph: Graph, platform: Platform, offered: Sequence[Option]) -> CostTable:
@@ -273,25 +321,27 @@ def study(
         data: Held-out inputs and labels.
         points: Front points to measure per platform.
         threads: Threads of the integer engine.
-        progress: Called after each measured configuration.
+        progress: Called with what is measured, after each configuration on each block of inputs.
     """
     if points < 1:
         raise InputError(f"points must be 1 or more, not {points}")
     floats = run(graph, data.inputs, profile="float")
+    reference = accuracy_of(floats, graph, data.labels)
     meter = Meter(graph, ranges, data, threads, progress)
-    studied, refused = [], []
+    priced, refused = [], []
     for platform in platforms:
         try:
-            studied.append(study_platform(meter, sensitivity, platform, points))
+            priced.append(_priced(graph, sensitivity, platform, points))
         except BudgetError as error:
             refused.append(str(error))
-    if not studied:
+    if not priced:
         raise BudgetError(refused[0])
+    meter.measure(made.bits for part in priced for _, _, made in part.configurations)
     return Study(
         graph=graph,
-        reference=accuracy_of(floats, graph, data.labels),
+        reference=reference,
         sensitivity=sensitivity,
-        platforms=tuple(studied),
+        platforms=tuple(_measured(meter, part) for part in priced),
         refused=tuple(refused),
     )
 

@@ -1,9 +1,9 @@
 """Compiled kernels on disk, in a folder that stale entries cannot be in.
 
-A folder is named by a hash of all that machine code depends on: every kernel source, the versions
-that compile it, the CPU, the settings of Numba and the tier. Another tree, version, CPU or tier has
-another folder, so nothing in one ever has to be checked for its age. Source: reference/kernels.md,
-section 6.
+A folder is named by a hash of all that machine code depends on: every source of kernels and of the
+core, the versions that compile it, the CPU, the settings of Numba and the tier. Another tree,
+version, CPU or tier has another folder, so nothing in one ever has to be checked for its age.
+Source: reference/kernels.md, section 6.
 """
 
 import contextlib
@@ -23,7 +23,7 @@ import llvmlite
 import llvmlite.binding
 import numpy as np
 
-import hwsim.profile
+import hwsim
 
 TIER_VARIABLE = "HWSIM_TIER"
 
@@ -45,12 +45,12 @@ def key() -> str:
 
 
 def _parts() -> Iterator[bytes]:
-    folder = Path(__file__).parent
-    for source in sorted(folder.rglob("*.py")):
-        yield source.relative_to(folder).as_posix().encode()
+    kernels, core = Path(__file__).parent, Path(hwsim.__file__).parent
+    # Machine code freezes constants of the core as well; no verb of the command line has any.
+    above = (source for source in core.glob("*.py") if not source.name.startswith("cli"))
+    for source in sorted((*kernels.rglob("*.py"), *above)):
+        yield source.name.encode()
         yield source.read_bytes()
-    # Requant numbers are frozen into machine code, so their file counts as a kernel source.
-    yield Path(hwsim.profile.__file__).read_bytes()
     yield _numba_version()
     host = llvmlite.binding
     features = host.get_host_cpu_features().flatten()
@@ -167,6 +167,11 @@ def folders() -> list[Path]:
         return sorted(found, key=lambda one: -one.stat().st_mtime)
     except OSError:
         return []
+
+
+def size_of(folder: Path) -> int:
+    """Return the bytes of all files in a folder."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
 def clear() -> list[Path]:

@@ -9,6 +9,7 @@ import ctypes
 import hashlib
 import sys
 import threading
+import warnings
 from collections.abc import Callable, Iterable
 from functools import cached_property
 from typing import Any, TypeVar, cast
@@ -149,7 +150,8 @@ class NativeKernel:
     def __call__(self, *words: int | NDArray[Any]) -> None:
         """Run it now, without the GIL, on words: numbers, and arrays whose addresses it gets."""
         numbers = [word if isinstance(word, int) else word.ctypes.data for word in words]
-        self.on(np.array(numbers, np.int64).ctypes.data)
+        packed = np.array(numbers, np.int64)  # held while the kernel reads it
+        self.on(packed.ctypes.data)
 
     @cached_property
     def on(self) -> Callable[[int], None]:
@@ -188,13 +190,22 @@ class NativeKernel:
         from .native.target import check_target
 
         check_target()
-        self._code = made = cast(Any, numba).cfunc("void(int64)")(self._function)
+        made = cast(Any, numba).cfunc("void(int64)")(self._function)
+        symbol = made.native_name
         try:
             image = made._library.serialize_using_object_code()[2][0]
-        except (AttributeError, TypeError, IndexError):  # Numba's own affair, so it may change
+            self._code = linked = Linked(image, symbol)
+        except (AttributeError, TypeError, IndexError, RuntimeError) as error:
+            # The first three are Numba's own affair, which may change.
+            warnings.warn(
+                f"kernel {self.text} must neither raise nor allocate to be kept: {error}",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+            self._code = made
             return int(made.address)
-        store().write(self._entry, made.native_name.encode() + b"\0" + image)
-        return int(made.address)
+        store().write(self._entry, symbol.encode() + b"\0" + image)
+        return linked.address
 
 
 def native(kernel: Callable[[int], None]) -> NativeKernel:

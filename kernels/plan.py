@@ -160,6 +160,11 @@ class Plan:
         runner = self._all if keep_all else self._outputs
         return self._stepwise(inputs, keep_all) if runner is None else runner.run(inputs)
 
+    @property
+    def program(self) -> Program | None:
+        """The machine code that makes the outputs; None where there is none."""
+        return None if self._outputs is None else self._outputs.program
+
     @cached_property
     def _outputs(self) -> "Runner | None":
         return self._runner(keep_all=False)

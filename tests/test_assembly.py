@@ -21,10 +21,12 @@ TARGETS = {
     "vnni512": ("x86_64-linux-gnu", "znver4", "+avx512vnni,+avx512bw,+avx512vl"),
     "avxvnni": ("x86_64-linux-gnu", "sierraforest", "+avxvnni,+avx2"),
     "avx2": ("x86_64-linux-gnu", "haswell", "+avx2"),
+    "neon_dot": ("aarch64-linux-gnu", "neoverse-n1", "+neon,+dotprod"),
     "generic": ("x86_64-linux-gnu", "x86-64", "+sse2"),
 }
 QUADS = ("vnni512", "avxvnni")
 INT8, UINT8, INT16 = Codes(1, True, True), Codes(1, False, True), Codes(2, False, False)
+X86 = [name for name in TARGETS if name != "neon_dot"]
 
 
 @cache
@@ -90,7 +92,7 @@ def test_quads_are_one_instruction(tier: str, codes: Codes) -> None:
 
 
 @pytest.mark.parametrize("rule", [Requant.DOUBLE_ROUNDING, Requant.HALF_EVEN])
-@pytest.mark.parametrize("tier", TARGETS)
+@pytest.mark.parametrize("tier", X86)
 def test_accumulators_stay_in_registers(tier: str, rule: Requant) -> None:
     for codes in (INT8, INT16) if tier in QUADS else (INT16,):
         instruction = {"vnni512": "vpdp", "avxvnni": "vpdp", "avx2": "vpmaddwd"}.get(tier, "pmadd")
@@ -112,3 +114,13 @@ def test_generic_is_sse2() -> None:
         text = assembly("generic", INT16, shape, Requant.DOUBLE_ROUNDING)
         assert "pmaddwd" in innermost(text, "pmaddwd")
         assert not re.search(r"ymm|zmm|\bv\w+mm", text)
+
+
+@pytest.mark.parametrize("codes", [Codes(1, False, True), Codes(1, True, True)])
+def test_arm_dot_products_are_one_instruction(codes: Codes) -> None:
+    for shape in shapes("neon_dot"):
+        body = innermost(assembly("neon_dot", codes, shape, Requant.DOUBLE_ROUNDING), "sdot")
+        dots = re.findall(r"\bsdot\s+v\d+\.4s, v\d+\.16b, v\d+\.(?:16b|4b)", body)
+        assert dots and len(dots) % (shape.rows * shape.vectors) == 0
+        moves = [line for line in body.splitlines() if re.search(r"\bq\d+,.*\[sp", line)]
+        assert not moves

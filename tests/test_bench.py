@@ -11,7 +11,7 @@ import pytest
 
 import hwsim
 from hwsim.kernels.native.target import TIERS, tier
-from tests.bench import gemm, machine, networks, one_node, peak, speed, start, timing
+from tests.bench import bench_sweep, gemm, machine, networks, one_node, peak, speed, start, timing
 from tests.bench.convolution import Layer
 from tests.bench.convolution import Work as Convolution
 from tests.bench.table import REFERENCE, Figure, Row, cells, markdown, seconds_in_words
@@ -254,3 +254,17 @@ def test_largest_cut(model):
     assert weights == sum(v.data.nbytes for v in graph.values.values() if v.data is not None)
     # The sum reads both convolutions: 8 x 8 x 8 codes each, and its own.
     assert cut == 2 * 3 * 8 * 8 * 8
+
+
+def test_sweep_benchmark_runs_once(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("HWSIM_MODELS", str(tmp_path))  # the shipped network instead
+    out = tmp_path / "out"
+    arguments = ["--images", "9", "--rounds", "1", "--options", "W4A8", "--out", str(out)]
+    assert bench_sweep.main(arguments) == 0
+    page = (out / "sweep.md").read_text(encoding="utf-8")
+    assert page in capsys.readouterr().out
+    found = json.loads((out / "sweep.json").read_text(encoding="utf-8"))
+    assert found["configurations"] == found["units"] + 1
+    assert found["sweep_over_full_runs"] > 0 and len(found["rounds"]) == 1
+    assert found["computed_pieces"] < found["pieces"]
+    assert not re.search(rf"\b{re.escape(socket.gethostname())}\b", json.dumps(found) + page)

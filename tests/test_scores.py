@@ -161,7 +161,10 @@ def test_progress_counts_units_of_batches() -> None:
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ({"method": "hessian"}, "sensitivity method must be one of output_l2, not 'hessian'"),
+        (
+            {"method": "hessian"},
+            "sensitivity method must be one of output_l2, jsd, top1, sqnr_delta, not 'hessian'",
+        ),
         ({"options": ["W4B4"]}, "bits must be a width or a pair such as W4A8, not 'W4B4'"),
         ({"options": [0]}, "weight_bits must be an integer in [1, 32], not 0"),
         ({"batch": 0}, "batch must be 1 or more, not 0"),

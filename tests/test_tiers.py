@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import llvmlite.binding
 import pytest
@@ -33,13 +34,13 @@ SETTINGS = {
 }  # fmt: skip
 
 
-def report(each: int, several: int, **settings: str) -> dict[str, object]:
+def report(each: int, several: int, *options: str, **settings: str) -> dict[str, Any]:
     command = [sys.executable, "-W", "error", "-m", "tests.tier_cases"]
     drop = ("NUMBA_CPU", "HWSIM_TIER", "NUMBA_ENABLE_AVX", "NUMBA_DISABLE_JIT")
     inherited = {k: v for k, v in os.environ.items() if not k.startswith(drop)}
     paths = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))
     done = subprocess.run(
-        [*command, str(each), str(several), "0"],
+        [*command, str(each), str(several), "0", *options],
         env=inherited | {"PYTHONPATH": paths} | settings,
         cwd=ROOT,
         capture_output=True,
@@ -61,16 +62,29 @@ def test_tier_equals_the_oracle(setting: str) -> None:
     assert made["tier"] == name
     assert made["cpu"] == environment.get("NUMBA_CPU_NAME", llvmlite.binding.get_host_cpu_name())
     assert made["wrong"] == []
-    done = made["done"]
-    assert isinstance(done, dict)
-    ran = sum(count for what, count in done.items() if what.endswith("done"))
-    assert ran >= 300, done
+    assert _ran(made) >= 300, made["done"]
+
+
+def test_arm_dot_products_equal_the_oracle(tmp_path: Path) -> None:
+    """The tier's own steps, run here with its one instruction written out."""
+    made = report(10, 0, "neon", NUMBA_CACHE_DIR=str(tmp_path))
+    assert made["tier"] == "neon_dot"
+    assert made["wrong"] == []
+    assert _ran(made) >= 300, made["done"]
+
+
+def _ran(made: dict[str, Any]) -> int:
+    return sum(count for what, count in made["done"].items() if what.endswith("done"))
 
 
 def test_an_unknown_tier_is_one_sentence() -> None:
     code = "from hwsim.kernels.native.target import tier; tier()"
     for asked, sentence in (
-        ("avx9", "HWSIM_TIER must be one of vnni512, avxvnni, avx2, generic, oracle, not 'avx9'"),
+        (
+            "avx9",
+            "HWSIM_TIER must be one of vnni512, avxvnni, avx2, neon_dot, generic, oracle, "
+            "not 'avx9'",
+        ),
         ("avx2", "HWSIM_TIER must be a tier that this CPU target runs (generic), not 'avx2'"),
     ):
         environment = os.environ | {

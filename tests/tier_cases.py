@@ -15,12 +15,15 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 
 from hwsim.attributes import Attrs, ConvAttrs, FullyConnectedAttrs, MatMulAttrs
 from hwsim.graph import Value
 from hwsim.kernels.arith import Scaling
+from hwsim.kernels.native import emit
+from hwsim.kernels.native import target as native_target
 from hwsim.kernels.native.operators import NATIVE
 from hwsim.kernels.native.program import Item, Program, Runner
 from hwsim.kernels.native.target import target, tier
@@ -358,12 +361,30 @@ def computed(case: Case) -> np.ndarray | None:
     work = NATIVE[case.group.op](instructions, site, case.constants, case.bits)
     if work is None:
         return None
-    item = Item(inputs, (names[-1],), lambda arrays: (), work)
+    item = Item(inputs, (names[-1],), work)
     runner = Runner(Program(made, (item,), {}, keep_all=False))
     feed = {
         name: array.astype(made.values[name].dtype.storage) for name, array in case.feed.items()
     }
     return np.array(runner.run(feed)[names[-1]], np.int64)
+
+
+def emulate_neon() -> None:
+    """Choose the tier of ARM's dot product on any CPU, with its instruction written out."""
+    emitted = emit.call
+
+    def call(b: Any, name: str, result: Any, arguments: Sequence[Any]) -> Any:
+        if "aarch64" not in name:
+            return emitted(b, name, result, arguments)
+        total, codes, weights = arguments
+        wide = emit.vector(emit.I32, 16)
+        products = b.mul(b.sext(codes, wide), b.sext(weights, wide))
+        for tap in range(4):
+            total = b.add(total, emit.shuffle(b, products, products, range(tap, 16, 4)))
+        return total
+
+    emit.call = call
+    native_target.target_features = lambda: frozenset({"neon", "dotprod"})
 
 
 def main(each: int, several: int, seed: int) -> None:
@@ -390,4 +411,6 @@ def main(each: int, several: int, seed: int) -> None:
 
 
 if __name__ == "__main__":
-    main(*map(int, sys.argv[1:]))
+    if "neon" in sys.argv:
+        emulate_neon()
+    main(*map(int, sys.argv[1:4]))

@@ -85,13 +85,13 @@ def _copy(kind: str, size: int) -> Any:
                             )
                             old = array(pointer(source, kind), (count,))
                             new = array(pointer(target, kind), (count,))
-                            # Not by slices: their checks need what only Numba can link.
                             if before == size and after == size:
                                 for index in range(count):
                                     new[index] = old[index]
                             elif before == 0 and after == size:
+                                one = old[0]
                                 for index in range(count):
-                                    new[index] = old[0]
+                                    new[index] = one
                             else:
                                 for index in range(count):
                                     from_one = array(pointer(source + index * before, kind), (1,))

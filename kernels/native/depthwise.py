@@ -56,7 +56,7 @@ def depthwise_conv_2d(tier: Tier, site: Site, constants: Constants, bits: int) -
         1,
         -(-taps.shape[1] // codes.group),
         _pack_taps(taps[0], codes, tier.lanes),
-        folded_bias(np.tile(bias, pixels), taps, turned_zero(zero, codes)),
+        folded_bias(np.tile(bias, pixels), taps, turned_zero(zero, dtype, codes)),
         factors,
         channels * pixels,
     )

@@ -1,7 +1,7 @@
 """Sums, differences, products and rescaled codes as machine code."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from hwsim.graph import Graph, Value
 from hwsim.kernels.arith import Scaling
+from hwsim.kernels.elementwise import rescale as kernel_rescale
 from hwsim.kernels.scaling import UNSCALED, Site, fixed_scaling, output_range
 from hwsim.ops import Op
 from hwsim.profile import Requant
@@ -18,7 +19,7 @@ from hwsim.verify import largest_code
 from .block import AXES
 from .broadcast import broadcast
 from .call import Native, NativeCall, Word
-from .elementwise_kernel import Extra, Form, Shape, elementwise_kernel
+from .elementwise_kernel import TABLE, Extra, Form, Shape, elementwise_kernel
 from .lines import Lines, Spot, lines_of
 from .loops import KINDS
 from .packing import Factors, pack_factors, padded
@@ -187,6 +188,10 @@ def add(tier: Tier, site: Site, constants: Constants, bits: int) -> Native | Non
         operand = Operand(value, zero, shift)
         if not _sum_fits(operand.reach(site.graph), scaling, shift):
             return None
+        if _fits_register(tier, value, scaling):
+            operands.append(Operand(value, 0))
+            steps.append(_looked_up(value, zero, shift, scaling))
+            continue
         operands.append(operand)
         steps.append(_scaled(scaling, operand.reach(site.graph)))
     # Shifted codes are at most halved, and then added.
@@ -195,6 +200,22 @@ def add(tier: Tier, site: Site, constants: Constants, bits: int) -> Native | Non
 
 
 _SUMS = {Op.ADD: Shape.SUM, Op.SUB: Shape.DIFFERENCE}
+
+
+def _fits_register(tier: Tier, value: Value, scaling: Scaling) -> bool:
+    """Return whether all codes of an operand, scaled, fit one vector that is looked up in."""
+    return tier.masked and 1 << value.dtype.bits <= TABLE and scaling.real.size == 1
+
+
+def _looked_up(value: Value, zero: int, shift: int, scaling: Scaling) -> Step:
+    """Return the step that reads what the reference kernel makes of every code."""
+    assert isinstance(value.dtype, IntType)
+    codes = np.arange(value.dtype.min, value.dtype.max + 1)
+    scaled = np.empty((codes.size, 1), np.int32)
+    kernel_rescale((codes[:, None] - zero) << shift, 0, scaling, scaled)
+    table = padded(np.zeros(1), TABLE, np.int32)
+    table[codes & (TABLE - 1)] = scaled[:, 0]
+    return Step(Extra.LOOK_UP, replace(AS_IS.factors, multiplier=table))
 
 
 def _sum_fits(reach: int, scaling: Scaling, shift: int) -> bool:

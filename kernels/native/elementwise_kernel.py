@@ -48,11 +48,13 @@ class Extra(IntEnum):
     * AS_IS: neither scaled nor clamped.
     * TIMES: times the multiplier, in 32 bits.
     * SHIFT: shifted right, ties up, in 32 bits, then clamped.
+    * LOOK_UP: the entry of the low four bits; the multipliers are a table of 16.
     """
 
     AS_IS = 100
     TIMES = 101
     SHIFT = 102
+    LOOK_UP = 103
 
 
 @dataclass(frozen=True)
@@ -116,6 +118,8 @@ class Field(IntEnum):
 
 
 STEP_WORDS = 7
+TABLE = 16
+"""Entries of LOOK_UP, which takes a vector of as many lanes."""
 _WORDS = int(Field.STEPS) + 3 * STEP_WORDS
 
 
@@ -161,6 +165,9 @@ class _Step:
         first = Field.STEPS + STEP_WORDS * number
         self._places = [pointer_of(b, base, first + i) for i in range(4)]
         self._limits = emit.Range(*(int32_of(b, base, first + 4 + i) for i in range(3)))
+        self._table = None
+        if self._number == Extra.LOOK_UP:
+            self._table = emit.load(b, self._places[0], emit.vector(I32, TABLE), 4)
         self._factors = None if form.by_lane[number] else self._read(I64(0), 1)
 
     def _read(self, index: Any, lanes: int) -> emit.Factors:
@@ -178,6 +185,8 @@ class _Step:
         b = self._b
         if self._number == Extra.AS_IS:
             return acc
+        if self._number == Extra.LOOK_UP:
+            return emit.call(b, "llvm.x86.avx512.permvar.si.512", acc.type, [self._table, acc])
         if self._factors is None:
             factors = self._read(index, self._lanes)
         else:

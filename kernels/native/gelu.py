@@ -32,7 +32,12 @@ def _by_polynomial(tier: Tier, site: Site) -> Native:
     x, out = site.operand(0), site.result()
     made, channels = polynomial_gelu(site), x.shape[-1]
     scaling = made.scaling
-    kernel = polynomial_kernel(tier, kind_of(site.integer(x)), site.integer(out).storage.itemsize)
+    kernel = polynomial_kernel(
+        tier,
+        kind_of(site.integer(x)),
+        site.integer(out).storage.itemsize,
+        int(scaling.right_shift.min() >= 1),
+    )
     words: dict[Field, Word] = {
         Field.X_ZERO: int(made.x_zero),
         Field.KNEE: padded(made.knee, channels, np.int64),

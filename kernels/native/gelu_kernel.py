@@ -6,29 +6,15 @@ from functools import cache
 from typing import Any
 
 from llvmlite import ir
-from numba import types
-from numba.extending import intrinsic
 
 from hwsim.gelu import ERF_SHIFT
-from hwsim.kernels.jit import native
+from hwsim.kernels.jit import intrinsic, native
 
 from . import emit, wide
 from .emit import I64
+from .loops import element, load_codes, over_lanes, pointer_of, scalar
 from .memory import int64s
-from .rows import (
-    ENTRIES,
-    ROW_WORDS,
-    Words,
-    element,
-    extended,
-    literals,
-    look_up,
-    maximum,
-    repeat,
-    row_places,
-    rows_at,
-    store_below,
-)
+from .rows import ENTRIES, ROW_WORDS, literals, look_up, maximum, row_places, rows_at
 from .target import TIERS, Tier
 
 _BY_NAME = {tier.name: tier for tier in TIERS}
@@ -57,27 +43,34 @@ _WORDS = int(Field.HIGH) + 1
 
 
 def _polynomial(
-    typing_context: Any, tier: Any, kind: Any, out_size: Any, fields: Any, x: Any, out: Any
+    typing_context: Any,
+    tier: Any,
+    kind: Any,
+    out_size: Any,
+    above: Any,
+    fields: Any,
+    x: Any,
+    out: Any,
 ) -> Any:
     """Write one row of `gelu_by_polynomial`."""
-    tier_name, name, bytes_out = literals(tier, kind, out_size)
-    instructions, code = _BY_NAME[tier_name], element(name)
-    lanes = instructions.lanes // 2
+    tier_name, name, bytes_out, shifted = literals(tier, kind, out_size, above)
+    lanes = _BY_NAME[tier_name].lanes // 2
 
     def codegen(context: Any, b: Any, signature: Any, values: Any) -> Any:
-        words = Words(b, values[3])
-        source, target = emit.address(b, values[4]), emit.address(b, values[5])
-        count, whole = words.number(3), emit.vector(I64, lanes)
-        zeros = emit.splat(b, words.number(Field.X_ZERO), lanes)
-        constants = [words.place(field) for field in (Field.KNEE, Field.HEIGHT, Field.ONE)]
-        places = words.place(Field.MULTIPLIER), words.place(Field.RIGHT)
-        limits = [words.number(field) for field in (Field.ZERO, Field.LOW, Field.HIGH)]
+        fields = emit.address(b, values[4])
+        source, target = emit.address(b, values[5]), emit.address(b, values[6])
+        count, whole = scalar(b, fields, 3), emit.vector(I64, lanes)
+        zeros = emit.splat(b, scalar(b, fields, Field.X_ZERO), lanes)
+        *constants, multiplier, right = (
+            pointer_of(b, fields, field)
+            for field in (Field.KNEE, Field.HEIGHT, Field.ONE, Field.MULTIPLIER, Field.RIGHT)
+        )
+        limits = [scalar(b, fields, field) for field in (Field.ZERO, Field.LOW, Field.HIGH)]
         none = emit.constant(whole, 0)
 
-        def turn(index: Any, carried: Sequence[Any]) -> list[Any]:
-            at = emit.advance(b, source, b.mul(index, I64(code.width // 8)))
-            read = emit.load(b, at, emit.vector(code, lanes))
-            centered = b.sub(extended(b, name, read, whole), zeros)
+        def made(index: Any) -> Sequence[tuple[Any, Any]]:
+            codes = b.sext(load_codes(b, element(b, source, index, name), name, lanes), whole)
+            centered = b.sub(codes, zeros)
             knee, height, one = (
                 emit.load(b, emit.advance(b, place, b.mul(index, I64(8))), whole, 8)
                 for place in constants
@@ -89,31 +82,34 @@ def _polynomial(
             erf = b.sub(b.xor(erf, sign), sign)
             erf = b.select(b.icmp_signed("==", centered, none), none, erf)
             acc = b.mul(centered, b.add(b.ashr(erf, emit.constant(whole, ERF_SHIFT)), one))
-            made = wide.requantize(b, acc, places, index, limits)
-            small = b.trunc(made, emit.vector(ir.IntType(8 * bytes_out), lanes))
-            end = emit.advance(b, target, b.mul(index, I64(bytes_out)))
-            store_below(b, instructions, small, end, b.sub(count, index))
-            return []
+            codes = wide.requantize(b, acc, (multiplier, right), index, limits, bool(shifted))
+            small = b.trunc(codes, emit.vector(ir.IntType(8 * bytes_out), lanes))
+            return [(small, emit.advance(b, target, b.mul(index, I64(bytes_out))))]
 
-        repeat(b, count, lanes, [], turn)
+        over_lanes(b, lanes, count, made)
         return context.get_dummy_value()
 
-    return types.void(tier, kind, out_size, *[types.int64] * 3), codegen
+    from numba import types
+
+    return types.void(tier, kind, out_size, above, *[types.int64] * 3), codegen
 
 
-polynomial: Any = intrinsic(prefer_literal=True)(_polynomial)
+polynomial = intrinsic(_polynomial)
 
 
 @cache
-def polynomial_kernel(tier: Tier, kind: str, out_size: int) -> Any:
-    """Return the kernel of `kernels.gelu.gelu_by_polynomial`; its words are `Field`s."""
+def polynomial_kernel(tier: Tier, kind: str, out_size: int, above: int) -> Any:
+    """Return the kernel of `kernels.gelu.gelu_by_polynomial`; its words are `Field`s.
+
+    `above` is that of `wide.scaled`.
+    """
     name = tier.name
 
     def gelu_polynomial(words: int) -> None:
         rows = rows_at(int64s(words, _WORDS))
         for row in range(rows.number):
             x_at, out_at = row_places(rows, row)
-            polynomial(name, kind, out_size, words, x_at, out_at)
+            polynomial(name, kind, out_size, above, words, x_at, out_at)
 
     return native(gelu_polynomial)
 

@@ -67,7 +67,7 @@ def matmul(tier: Tier, site: Site, constants: Constants, bits: int) -> Native | 
             (
                 Place(b.name), along_k // size, along_n // size, depth, columns, matrices,
                 Place(SCRATCH), weight_bytes, biases, bias_bytes, int(site.zero_of(b)),
-                turned_zero(int(site.zero_of(a)), codes),
+                turned_zero(int(site.zero_of(a)), site.integer(a), codes),
             ),
         )  # fmt: skip
         packed_bytes = matrices * (weight_bytes + bias_bytes)

@@ -143,7 +143,8 @@ TILES = {
     "vnni512": ((4, 4), (8, 2), (16, 1)),
     "avxvnni": ((6, 2), (8, 1)),
     "avx2": ((6, 2), (8, 1)),
-    "generic": ((4, 2), (6, 1)),
+    "neon_dot": ((4, 4), (8, 2), (16, 1)),
+    "generic": ((6, 1),),  # SSE2 has 16 registers of half a vector
 }
 
 
@@ -184,7 +185,7 @@ def product(
         weights.shape[0],
         -(-weights.shape[1] // codes.group),
         pack_weights(weights, codes, shape, tier.lanes),
-        folded_bias(bias, weights, turned_zero(zero, codes)),
+        folded_bias(bias, weights, turned_zero(zero, dtype, codes)),
         factors,
         columns,
     )

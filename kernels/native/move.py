@@ -85,17 +85,12 @@ def strided_slice(tier: Tier, site: Site, constants: Constants, bits: int) -> Na
         pitches = pitches_of(source)
         first = sum(n * pitch for n, pitch in zip(attrs.starts, pitches, strict=True))
         steps = [n * pitch for n, pitch in zip(attrs.strides, pitches, strict=True)]
-        # Shrunk axes leave the shape, not the memory.
-        plain = pitches_of(target)
-        if len(out.shape) != len(attrs.sizes):
-            plain = pitches_of(Layout(tuple(attrs.sizes), target.size))
         call = copy_block(
-            Place(x.name, first), steps, Place(out.name), plain, attrs.sizes, source.size
+            Place(x.name, first), steps, Place(out.name), pitches_of(target), out.shape, source.size
         )
         return Work((call,))
 
-    shrunk = len(out.shape) != len(attrs.sizes)
-    return Native(work, flat=(out.name,) if shrunk else ())
+    return Native(work)
 
 
 def split(tier: Tier, site: Site, constants: Constants, bits: int) -> Native | None:

@@ -16,8 +16,14 @@ from hwsim.profile import Method
 from .call import Native, NativeCall, Word, Work
 from .layout import Layout
 from .matrix import Constants
-from .norm_kernel import Field, norm_kernel, reciprocal_norm_kernel
-from .packing import pack_factors, padded
+from .norm_kernel import (
+    NORMALIZED_LIMIT,
+    SPREAD_BITS,
+    Field,
+    norm_kernel,
+    reciprocal_norm_kernel,
+)
+from .packing import pack_factors, padded, whole_range
 from .rows import kind_of, row_words
 from .target import Tier
 
@@ -38,17 +44,22 @@ def _by_division(tier: Tier, site: Site, constants: Constants) -> Native | None:
     assert isinstance(gamma, np.ndarray) and isinstance(beta, np.ndarray)
     assert isinstance(scaling, Scaling) and isinstance(epsilon, int)
     channels, dtype = x.shape[-1], site.integer(out)
-    factors = pack_factors(scaling, channels, dtype.bits)
-    if factors is None or not _fits(gamma, beta, channels):
+    bits = _accumulator_bits(gamma, beta, channels)
+    source = site.integer(x)
+    largest = (channels * (source.max - source.min)) ** 2 + epsilon  # below the root
+    factors = pack_factors(scaling, channels, dtype.bits, bits)
+    if factors is None or bits > 32 or largest >= 1 << (2 * SPREAD_BITS):
         return None
     out_size = dtype.storage.itemsize
-    kernel = norm_kernel(tier, kind_of(site.integer(x)), out_size, factors.rule)
+    ends, near = whole_range(factors, dtype), int(factors.near)
+    kernel = norm_kernel(tier, kind_of(source), out_size, factors.rule, near, ends)
+    moved = (beta - NORMALIZED_LIMIT * gamma) & 0xFFFFFFFF
     words: dict[Field, Word] = {
         Field.X_ZERO: int(site.zero_of(x)),
         Field.CENTERED: int(site.op is Op.LAYER_NORM),
         Field.EPSILON: epsilon,
         Field.GAMMA: padded(gamma, channels, np.int32),
-        Field.BETA: padded(beta, channels, np.int32),
+        Field.BETA: padded(moved.astype(np.uint32).view(np.int32), channels, np.int32),
         Field.MULTIPLIER: factors.multiplier,
         Field.LEFT: factors.left,
         Field.RIGHT: factors.right,
@@ -60,17 +71,16 @@ def _by_division(tier: Tier, site: Site, constants: Constants) -> Native | None:
     return _rows(site, kernel, words)
 
 
-def _fits(gamma: NDArray[np.int64], beta: NDArray[np.int64], channels: int) -> bool:
-    """Return whether every accumulator fits 32 bits.
+def _accumulator_bits(gamma: NDArray[np.int64], beta: NDArray[np.int64], channels: int) -> int:
+    """Return a width that holds every accumulator.
 
     With V the sum below the root, a deviation is at most sqrt(channels * V), and floor(sqrt(V)) is
     more than sqrt(V) / 2.
     """
     normalized = math.isqrt(channels * (2 << FRACTION_BITS) ** 2) + 1
-    return all(
-        abs(factor) * normalized + abs(shift) < 1 << 31
-        for factor, shift in zip(gamma.tolist(), beta.tolist(), strict=True)
-    )
+    pairs = zip(gamma.tolist(), beta.tolist(), strict=True)
+    largest: int = max(abs(factor) * normalized + abs(shift) for factor, shift in pairs)
+    return largest.bit_length() + 1
 
 
 def _by_reciprocal(tier: Tier, site: Site) -> Native:
@@ -78,7 +88,10 @@ def _by_reciprocal(tier: Tier, site: Site) -> Native:
     made, channels = reciprocal_norm(site), x.shape[-1]
     scaling = made.scaling
     kernel = reciprocal_norm_kernel(
-        tier, kind_of(site.integer(x)), site.integer(out).storage.itemsize
+        tier,
+        kind_of(site.integer(x)),
+        site.integer(out).storage.itemsize,
+        int(scaling.right_shift.min() >= 1),
     )
     words: dict[Field, Word] = {
         Field.GAMMA: padded(made.sign >> 1, channels, np.int64),

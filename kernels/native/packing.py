@@ -107,8 +107,9 @@ def read_as(dtype: IntType, weights: NDArray[np.integer], tier: Tier) -> Codes |
     narrow = size == 1 and -128 <= low and high <= 127
     if size > 2 or low < -(1 << 15) or high >= 1 << 15:
         return None
-    # Eight bits are read as unsigned, sixteen as signed.
-    return Codes(size, dtype.signed == (size == 1), tier.quads and narrow)
+    quads = tier.quads and narrow
+    signed = size == 2 or (quads and tier.signed)
+    return Codes(size, dtype.signed != signed, quads)
 
 
 def read_wide(dtype: IntType, weights: NDArray[np.integer], tier: Tier) -> Codes | None:
@@ -123,11 +124,12 @@ def read_wide(dtype: IntType, weights: NDArray[np.integer], tier: Tier) -> Codes
     return Codes(2, False, False)
 
 
-def turned_zero(zero: int, codes: Codes) -> int:
+def turned_zero(zero: int, dtype: IntType, codes: Codes) -> int:
     """Return the zero point of activations as the kernel reads them."""
     if not codes.flip:
         return zero
-    return zero + 128 if codes.size == 1 else zero - (1 << 15)
+    half = 1 << (8 * codes.size - 1)
+    return zero + half if dtype.signed else zero - half
 
 
 def pack_weights(

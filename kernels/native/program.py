@@ -138,6 +138,11 @@ class Program:
         """Bytes of the arena of one run."""
         return self._places[2]
 
+    @property
+    def arrays(self) -> tuple[Array, ...]:
+        """The arrays that its calls point into, packed weights and tables."""
+        return tuple(kept for kept in self._code[3] if isinstance(kept, np.ndarray))
+
     @cached_property
     def _code(self) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_], list[Any]]:
         """Entries, argument words, which words count from the arena's start, what they keep."""
@@ -278,7 +283,7 @@ class Runner:
 
     def __init__(self, program: Program) -> None:
         """Make no arena yet."""
-        self._program = program
+        self.program = program
         self._free: list[Arena] = []
 
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
@@ -286,8 +291,8 @@ class Runner:
         try:
             arena = self._free.pop()
         except IndexError:
-            arena = self._program.arena()
-        made = self._program.run(arena, inputs)
+            arena = self.program.arena()
+        made = self.program.run(arena, inputs)
         self._free.append(arena)
         return made
 

@@ -5,7 +5,7 @@ codes at a time where the target has VBMI, one by one elsewhere: no other x86 ve
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from llvmlite import ir
@@ -16,8 +16,9 @@ from hwsim.quant import IntType
 
 from . import emit
 from .call import Place, Word
-from .emit import I8, I16, I32, I64
+from .emit import I8, I16, I64
 from .layout import Layout
+from .loops import KINDS, counted
 from .target import Tier, target_features
 
 ENTRIES = 256
@@ -93,22 +94,6 @@ def row_places(rows: Rows, row: int) -> tuple[int, int]:
     )
 
 
-class Words:
-    """The words of a kernel, read where the builder stands."""
-
-    def __init__(self, b: Any, address: Any) -> None:
-        """Take the address of the first, int64."""
-        self._b, self._base = b, emit.address(b, address)
-
-    def number(self, field: int) -> Any:
-        """Return a word."""
-        return emit.load(self._b, emit.advance(self._b, self._base, I64(8 * field)), I64, 8)
-
-    def place(self, field: int) -> Any:
-        """Return a word as a pointer to bytes."""
-        return emit.address(self._b, self.number(field))
-
-
 def kind_of(dtype: IntType) -> str:
     """Return the name of the type that codes are stored in."""
     return str(dtype.storage)
@@ -119,51 +104,6 @@ def has_byte_lookup(tier: Tier) -> bool:
     return tier.masked and "avx512vbmi" in target_features()
 
 
-def element(kind: str) -> ir.IntType:
-    """Return the type of codes by its name."""
-    return ir.IntType(int(kind.lstrip("uint")))
-
-
-def is_signed(kind: str) -> bool:
-    """Return whether codes of a type have a sign."""
-    return not kind.startswith("u")
-
-
-def repeat(
-    b: Any, stop: Any, step: int, first: Sequence[Any], body: Callable[[Any, Sequence[Any]], Any]
-) -> list[Any]:
-    """Add a loop over 0, step ... below `stop` (int64).
-
-    Args:
-        b: IR builder.
-        stop: End.
-        step: Distance.
-        first: Values that turns hand on, ahead of the first.
-        body: Adds a turn: (index, values) to new values.
-
-    Returns:
-        The last turn's values.
-    """
-    before = b.block
-    head, inner, done = (b.append_basic_block(name) for name in ("head", "turn", "end"))
-    b.branch(head)
-    b.position_at_end(head)
-    index = b.phi(I64)
-    carried = [b.phi(value.type) for value in first]
-    index.add_incoming(I64(0), before)
-    for phi, value in zip(carried, first, strict=True):
-        phi.add_incoming(value, before)
-    b.cbranch(b.icmp_signed("<", index, stop), inner, done)
-    b.position_at_end(inner)
-    made = body(index, carried)
-    index.add_incoming(b.add(index, I64(step)), b.block)
-    for phi, value in zip(carried, made, strict=True):
-        phi.add_incoming(value, b.block)
-    b.branch(head)
-    b.position_at_end(done)
-    return carried
-
-
 def lanes_below(b: Any, kind: ir.IntType, lanes: int, count: Any) -> Any:
     """Return a mask of the lanes below `count` (int64); lanes < 128, of elements of `kind`."""
     fitting = b.trunc(emit.lower(b, count, I64(lanes)), kind)
@@ -171,29 +111,10 @@ def lanes_below(b: Any, kind: ir.IntType, lanes: int, count: Any) -> Any:
     return b.icmp_unsigned("<", step, emit.splat(b, fitting, lanes))
 
 
-def store_below(b: Any, tier: Tier, value: Any, pointer: Any, count: Any) -> None:
-    """Write the lanes of a vector below `count` (int64; any number)."""
-    lanes = value.type.count
-    narrow = b.trunc(emit.lower(b, count, I64(lanes)), I32)
-    if tier.masked:
-        emit.masked_store(b, value, pointer, narrow)
-        return
-    with b.if_else(b.icmp_signed(">=", count, I64(lanes))) as (whole, part):
-        with whole:
-            emit.store(b, value, pointer)
-        with part:
-            emit.masked_store(b, value, pointer, narrow)
-
-
-def extended(b: Any, name: str, codes: Any, kind: ir.Type) -> Any:
-    """Return a vector of codes, stored in the type of a name, in wider lanes."""
-    return b.sext(codes, kind) if is_signed(name) else b.zext(codes, kind)
-
-
 def _maximum(typing_context: Any, kind: Any, lanes: Any, x: Any, count: Any) -> Any:
     """Return the largest of `count` codes (1 or more) at an address, as int64."""
     name, words = literals(kind, lanes)
-    code, signed = element(name), is_signed(name)
+    code, signed = KINDS[name]
     width = 32 * words // code.width
     letter, order = ("s", "signed") if signed else ("u", "unsigned")
     least = -(1 << (code.width - 1)) if signed else 0
@@ -204,14 +125,14 @@ def _maximum(typing_context: Any, kind: Any, lanes: Any, x: Any, count: Any) -> 
         lowest = emit.constant(whole, least)
         compare = b.icmp_signed if order == "signed" else b.icmp_unsigned
 
-        def turn(index: Any, carried: Sequence[Any]) -> list[Any]:
+        def turn(index: Any, *carried: Any) -> list[Any]:
             at = b.mul(index, I64(code.width // 8))
             codes = emit.load(b, emit.advance(b, start, at), whole)
             mask = lanes_below(b, code, width, b.sub(end, index))
             codes = b.select(mask, codes, lowest)
             return [b.select(compare(">", codes, carried[0]), codes, carried[0])]
 
-        (best,) = repeat(b, end, width, [lowest], turn)
+        (best,) = counted(b, end, width, [lowest], turn)
         largest = emit.call(
             b, f"llvm.vector.reduce.{letter}max.v{width}i{code.width}", code, [best]
         )
@@ -231,7 +152,7 @@ def _byte_vectors(b: Any, table: Any) -> list[Any]:
     return [emit.load(b, emit.advance(b, table, I64(64 * part)), whole) for part in range(4)]
 
 
-def _look_up_bytes(b: Any, table: Sequence[Any], index: Any) -> Any:
+def look_up_bytes(b: Any, table: Sequence[Any], index: Any) -> Any:
     """Return the bytes of a table of 256 at 64 unsigned indices."""
     name, whole = "llvm.x86.avx512.vpermi2var.qi.512", index.type
     low = emit.call(b, name, whole, [table[0], index, table[1]])
@@ -255,38 +176,39 @@ def _total(
     of their bytes, lowest first.
     """
     by_vectors, name = literals(wide, kind)
-    size = element(name).width // 8
+    number = ir.IntType(int(name.removeprefix("int")))
+    size = number.width // 8
 
     def codegen(context: Any, b: Any, signature: Any, values: Any) -> Any:
         table, top = emit.address(b, values[2]), b.trunc(values[4], I8)
         codes, end = emit.address(b, values[5]), values[6]
         if not by_vectors:
 
-            def one(index: Any, carried: Sequence[Any]) -> list[Any]:
+            def one(index: Any, *carried: Any) -> list[Any]:
                 at = b.mul(_distance(b, top, codes, index), I64(size))
-                term = emit.load(b, emit.advance(b, table, at), element(name), size)
+                term = emit.load(b, emit.advance(b, table, at), number, size)
                 return [b.add(carried[0], b.sext(term, I64) if size < 8 else term)]
 
-            return repeat(b, end, 1, [I64(0)], one)[0]
+            return counted(b, end, 1, [I64(0)], one)[0]
         whole, sums = emit.vector(I8, 64), emit.vector(I64, 8)
         tops = emit.splat(b, top, 64)
         none, zero = emit.constant(whole, 0), emit.constant(sums, 0)
 
-        def plane(number: Any, carried: Sequence[Any]) -> list[Any]:
+        def plane(number: Any, *carried: Any) -> list[Any]:
             entries = _byte_vectors(b, emit.advance(b, table, b.mul(number, I64(ENTRIES))))
 
-            def turn(index: Any, partial: Sequence[Any]) -> list[Any]:
+            def turn(index: Any, *partial: Any) -> list[Any]:
                 indices = b.sub(tops, emit.load(b, emit.advance(b, codes, index), whole))
                 mask = lanes_below(b, I8, 64, b.sub(end, index))
-                found = b.select(mask, _look_up_bytes(b, entries, indices), none)
+                found = b.select(mask, look_up_bytes(b, entries, indices), none)
                 added = emit.call(b, "llvm.x86.avx512.psad.bw.512", sums, [found, none])
                 return [b.add(partial[0], added)]
 
-            (partial,) = repeat(b, end, 64, [zero], turn)
+            (partial,) = counted(b, end, 64, [zero], turn)
             shift = emit.splat(b, b.mul(number, I64(8)), 8)
             return [b.add(carried[0], b.shl(partial, shift))]
 
-        (every,) = repeat(b, values[3], 1, [zero], plane)
+        (every,) = counted(b, values[3], 1, [zero], plane)
         return emit.call(b, "llvm.vector.reduce.add.v8i64", I64, [every])
 
     from numba import types
@@ -312,7 +234,7 @@ def _look_up(
         def place(index: Any) -> Any:
             return emit.advance(b, target, b.mul(index, I64(bytes_out)))
 
-        def one(index: Any, carried: Sequence[Any]) -> list[Any]:
+        def one(index: Any, *carried: Any) -> list[Any]:
             at = b.mul(_distance(b, top, codes, index), I64(bytes_out))
             entry = emit.load(b, emit.advance(b, entries, at), made, bytes_out)
             emit.store(b, entry, place(index))
@@ -329,9 +251,9 @@ def _look_up(
             planes = [[b.trunc(word, whole) for word in half] for half in (words, high)]
         tops = emit.splat(b, top, 64) if by_vectors else None
 
-        def turn(index: Any, carried: Sequence[Any]) -> list[Any]:
+        def turn(index: Any, *carried: Any) -> list[Any]:
             indices = b.sub(tops, emit.load(b, emit.advance(b, codes, index), whole))
-            found = [_look_up_bytes(b, plane, indices) for plane in planes]
+            found = [look_up_bytes(b, plane, indices) for plane in planes]
             value = found[0]
             if bytes_out == 2:
                 above = b.shl(b.zext(found[1], pairs), emit.constant(pairs, 8))
@@ -343,9 +265,9 @@ def _look_up(
             return []
 
         if by_vectors:
-            repeat(b, end, 64, [], turn)
+            counted(b, end, 64, [], turn)
         else:
-            repeat(b, end, 1, [], one)
+            counted(b, end, 1, [], one)
         return context.get_dummy_value()
 
     from numba import types

@@ -8,13 +8,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hwsim.graph import Graph
+from hwsim.graph import Graph, Value
 from hwsim.kernels.jit import native
 from hwsim.kernels.lower_linear import Lowered, Step
-from hwsim.kernels.scaling import Site, aligned
+from hwsim.kernels.scaling import Site, aligned, output_range
 from hwsim.profile import Method
 from hwsim.quant import IntType
 
+from .affine import SUMS, affine_add, affine_sum
+from .alone import run_alone
 from .broadcast import broadcast
 from .call import Native, NativeCall, Place, Work
 from .elementwise import Constants
@@ -26,36 +28,57 @@ from .target import Tier
 
 Lower = Callable[[Site], Step | Lowered]
 Lowering = Callable[[Tier, Site, Constants, int], Native | None]
+Compute = Callable[[Site, Sequence[NDArray[np.integer]]], NDArray[np.integer]]
 _BYTES = 256
 _WORDS = 65536
 _BY_ROW = (Method.IVIT,)  # their results hang on a row's other codes
 
 
-def every_code(site: Site, lower: Lower) -> NDArray[np.integer]:
-    """Return what the reference step makes of every code of its operands, smallest first.
+def every_code(site: Site, compute: Compute) -> NDArray[np.integer]:
+    """Return what a node makes of every code of its operands, smallest first.
 
     Args:
         site: A node of one operand, or of two; the table has an axis for each.
-        lower: Its reference lowering.
+        compute: How: see `by_reference` and `by_vectors`.
     """
     operands = [site.operand(slot) for slot in range(len(site.node.inputs))]
+    ranges = [
+        np.arange(dtype.min, dtype.max + 1).astype(dtype.storage)
+        for dtype in map(site.integer, operands)
+    ]
+    codes = [np.ascontiguousarray(mesh) for mesh in np.meshgrid(*ranges, indexing="ij")]
+    shape = codes[0].shape if len(codes) > 1 else (1, codes[0].size)
+    values = {value.name: replace(value, shape=shape, data=None) for value in operands}
     out = site.result()
-    codes = []
-    for axis, value in enumerate(operands):
-        dtype = site.integer(value)
-        shape = (1,) * max(axis, 1) + (-1,) + (1,) * (len(operands) - 1 - axis)
-        codes.append(np.arange(dtype.min, dtype.max + 1).astype(dtype.storage).reshape(shape))
-    whole = np.broadcast_shapes(*(array.shape for array in codes))
-    values = {
-        value.name: replace(value, shape=array.shape, data=None)
-        for value, array in zip(operands, codes, strict=True)
-    }
     names = tuple(values)
-    values[out.name] = replace(out, shape=whole)
+    values[out.name] = replace(out, shape=shape)
     graph = Graph("table", values, (site.node,), names, (out.name,), site.graph.profile)
-    made = lower(replace(site, graph=graph))
-    step = made.step if isinstance(made, Lowered) else made
-    return np.asarray(step(codes)[0]).reshape([array.size for array in codes])
+    made = compute(replace(site, graph=graph), [code.reshape(shape) for code in codes])
+    return made.reshape(codes[0].shape)
+
+
+def by_reference(lower: Lower) -> Compute:
+    """Return the way that asks the reference step."""
+
+    def compute(site: Site, codes: Sequence[NDArray[np.integer]]) -> NDArray[np.integer]:
+        made = lower(site)
+        step = made.step if isinstance(made, Lowered) else made
+        return np.asarray(step(codes)[0])
+
+    return compute
+
+
+def by_vectors(tier: Tier, constants: Constants, lower: Lower, vectors: Lowering | None) -> Compute:
+    """Return the way that asks machine code where there is any, and saves a process Numba."""
+
+    def compute(site: Site, codes: Sequence[NDArray[np.integer]]) -> NDArray[np.integer]:
+        made = vectors and vectors(tier, site, constants, 0)
+        if made is None:
+            return by_reference(lower)(site, codes)
+        values = [site.operand(slot) for slot in range(len(codes))]
+        return run_alone(made, values, codes, site.result())
+
+    return compute
 
 
 def unary(lower: Lower, vectors: Lowering | None = None) -> Lowering:
@@ -79,7 +102,9 @@ def unary(lower: Lower, vectors: Lowering | None = None) -> Lowering:
         if not x.quant.is_per_tensor or site.rule.method in _BY_ROW or out.dtype.bits > 32:
             return vectors and vectors(tier, site, constants, bits)
         known = constants.get("table")
-        entries = known if isinstance(known, np.ndarray) else every_code(site, lower)
+        entries = known
+        if not isinstance(entries, np.ndarray):
+            entries = every_code(site, by_vectors(tier, constants, lower, vectors))
         return _look_up(tier, site, entries)
 
     return lowering
@@ -150,20 +175,28 @@ def binary(lower: Lower, vectors: Lowering | None = None) -> Lowering:
     """
 
     def lowering(tier: Tier, site: Site, constants: Constants, bits: int) -> Native | None:
-        made = vectors and vectors(tier, site, constants, bits)
-        if made is not None:
-            return made
-        values = [site.operand(0), site.operand(1)]
-        out = site.result()
-        for value in (*values, out):
-            fits = isinstance(value.dtype, IntType) and value.dtype.storage.itemsize == 1
-            if not fits or 0 in value.shape or value.quant is None or value.quant.axis is not None:
-                return None
-        if values[0].name == values[1].name:
-            return None
-        return _look_up_pairs(site, every_code(site, lower))
+        values = (site.operand(0), site.operand(1), site.result())
+        if all(map(_is_byte, values)) and values[0].name != values[1].name:
+            compute = by_vectors(tier, constants, lower, vectors)
+            if site.op in SUMS and has_byte_lookup(tier):
+                entries = every_code(site, compute)
+                low, high = output_range(site, site.activation)
+                form = affine_sum(site, entries, low, high)
+                if form is not None:
+                    return affine_add(site, form, low, high)
+            made = vectors and vectors(tier, site, constants, bits)
+            if made is not None:
+                return made
+            return _look_up_pairs(site, every_code(site, compute))
+        return vectors and vectors(tier, site, constants, bits)
 
     return lowering
+
+
+def _is_byte(value: Value) -> bool:
+    """Return whether a value holds codes of one scale in bytes."""
+    is_byte = isinstance(value.dtype, IntType) and value.dtype.storage.itemsize == 1
+    return is_byte and 0 not in value.shape and value.quant is not None and value.quant.axis is None
 
 
 def _look_up_pairs(site: Site, entries: NDArray[np.integer]) -> Native:

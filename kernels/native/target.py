@@ -11,7 +11,8 @@ from functools import cache
 from typing import Any, cast
 
 from hwsim.errors import HwsimError, InputError
-from hwsim.kernels.cache import TIER_VARIABLE, store
+from hwsim.kernels.cache import TIER_VARIABLE as VARIABLE
+from hwsim.kernels.cache import store
 
 
 @dataclass(frozen=True)
@@ -21,11 +22,12 @@ class Tier:
     Args:
         name: What users write.
         lanes: 32-bit lanes of a vector.
-        quad: LLVM's name of the instruction that adds four u8 * s8 products to a lane, or "".
+        quad: LLVM's name of the instruction that adds four 8-bit products to a lane, or "".
         pair: LLVM's name of the instruction that sums two s16 * s16 products in a lane, or "".
         pair_adds: Whether that instruction takes the accumulator.
         masked: Whether stores of bytes take a mask.
         needs: Sets of target features, one of which must be there.
+        signed: Whether the four products are s8 * s8, else u8 * s8.
     """
 
     name: str
@@ -35,6 +37,7 @@ class Tier:
     pair_adds: bool
     masked: bool
     needs: tuple[frozenset[str], ...]
+    signed: bool = False
 
     @property
     def quads(self) -> bool:
@@ -54,6 +57,8 @@ TIERS = (
     ),
     Tier("avx2", 8, "", f"{_X86}.avx2.pmadd.wd", False, False,
          (frozenset({"avx2"}),)),
+    Tier("neon_dot", 4, "llvm.aarch64.neon.sdot.v4i32.v16i8", "", False, False,
+         (frozenset({"neon", "dotprod"}),), signed=True),
     Tier("generic", 8, "", "", False, False, (frozenset(),)),
 )  # fmt: skip
 """From most to least demanding; the last needs nothing."""
@@ -71,11 +76,11 @@ def tier() -> Tier | None:
     Raises:
         InputError: If HWSIM_TIER names no tier, or one that the target cannot run.
     """
-    asked = os.environ.get(TIER_VARIABLE, "")
+    asked = os.environ.get(VARIABLE, "")
     names = [tier.name for tier in TIERS]
     if asked and asked not in (*names, INTERPRETED):
         listed = ", ".join((*names, INTERPRETED))
-        raise InputError(f"{TIER_VARIABLE} must be one of {listed}, not {asked!r}")
+        raise InputError(f"{VARIABLE} must be one of {listed}, not {asked!r}")
     if asked == INTERPRETED:
         return None
     if not target().compiles:
@@ -88,7 +93,7 @@ def tier() -> Tier | None:
         if one.name == asked:
             return one
     raise InputError(
-        f"{TIER_VARIABLE} must be a tier that this CPU target runs "
+        f"{VARIABLE} must be a tier that this CPU target runs "
         f"({', '.join(one.name for one in able)}), not {asked!r}"
     )
 

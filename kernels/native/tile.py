@@ -72,8 +72,8 @@ class Codes:
 
     Args:
         size: Bytes of an activation.
-        flip: Whether its sign bit is turned, so that it fits the instruction: signed 8-bit codes
-            become unsigned, unsigned 16-bit codes signed; the bias makes up for the offset.
+        flip: Whether its sign bit is turned, so that it fits the instruction: pairs are read as
+            signed, quads as the tier says; the bias makes up for the offset.
         quads: Whether groups are four 8-bit codes, else two of 16 bits.
     """
 
