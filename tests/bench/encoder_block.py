@@ -97,10 +97,8 @@ def node_times(plan: Plan, codes: Mapping[str, np.ndarray]) -> list[tuple[str, s
     """Return name, operator, whether it is machine code, and microseconds of every node."""
     from hwsim.kernels.native.memory import walk_kernel
 
-    runner = plan._outputs
-    assert runner is not None
-    runner.run(codes)
-    program = runner._program
+    program = plan.program
+    assert program is not None
     arena = program.arena()
     program.run(arena, codes)
     _, every_entry, words, _ = arena.kept
