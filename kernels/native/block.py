@@ -85,7 +85,6 @@ def _copy(kind: str, size: int) -> Any:
                             )
                             old = array(pointer(source, kind), (count,))
                             new = array(pointer(target, kind), (count,))
-                            # Not by slices: their checks need what only Numba can link.
                             if before == size and after == size:
                                 for index in range(count):
                                     new[index] = old[index]

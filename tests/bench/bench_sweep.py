@@ -28,7 +28,11 @@ from hwsim.kernels.sweeping import plan_sweep
 from hwsim.partition import partition
 from hwsim.profiles import PROFILES
 from hwsim.quantizer import quantize_all
+<<<<<<< HEAD
 from tests.bench.machine import circumstances
+=======
+from tests.bench.machine import circumstances, load_average
+>>>>>>> 2e0754f465ee58a2b19fd3b28c89ccb9c444ab25
 from tests.shared import model_file
 from tests.test_cifar import images as cifar_images
 
@@ -147,7 +151,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     result = bench(given.images, given.rounds, given.threads, given.options.split(","))
     about = {"notes": list(NOTES), "clock": "time.process_time"}
-    result = circumstances() | about | result
+    result = circumstances() | {"load_average_before": load_average()} | about | result
     given.out.mkdir(parents=True, exist_ok=True)
     text = json.dumps(result, indent=1, allow_nan=False, ensure_ascii=False)
     (given.out / "sweep.json").write_text(text + "\n", encoding="utf-8")

@@ -62,9 +62,8 @@ class Bare:
         missing = [call.outputs[0] for call in plan.calls if call.native is None]
         if missing:
             raise ValueError(f"no machine code makes {', '.join(missing)}")
-        runner = plan._outputs
-        assert runner is not None
-        self.program = runner._program
+        assert plan.program is not None
+        self.program = plan.program
         self.arena: Arena = self.program.arena()
         (self._stage,) = self.arena.walks
         self._run = walk_kernel().on

@@ -72,7 +72,7 @@ def measure(operator: Operator, effort: Effort) -> Row:
         )
     plan = lower(graph, rules)
     (output,) = graph.output_names
-    expected = plan._stepwise(codes, False)[output]
+    expected = plan.reference(codes)[output]
     foreign = [node for node in plan.calls if node.native is None]
     field: dict[str, Call] = {}
     if foreign:
