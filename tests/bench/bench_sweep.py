@@ -28,11 +28,7 @@ from hwsim.kernels.sweeping import plan_sweep
 from hwsim.partition import partition
 from hwsim.profiles import PROFILES
 from hwsim.quantizer import quantize_all
-<<<<<<< HEAD
-from tests.bench.machine import circumstances
-=======
 from tests.bench.machine import circumstances, load_average
->>>>>>> 2e0754f465ee58a2b19fd3b28c89ccb9c444ab25
 from tests.shared import model_file
 from tests.test_cifar import images as cifar_images
 

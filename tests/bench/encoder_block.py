@@ -97,15 +97,8 @@ def node_times(plan: Plan, codes: Mapping[str, np.ndarray]) -> list[tuple[str, s
     """Return name, operator, whether it is machine code, and microseconds of every node."""
     from hwsim.kernels.native.memory import walk_kernel
 
-<<<<<<< HEAD
-    runner = plan._outputs
-    assert runner is not None
-    runner.run(codes)
-    program = runner.program
-=======
     program = plan.program
     assert program is not None
->>>>>>> 2e0754f465ee58a2b19fd3b28c89ccb9c444ab25
     arena = program.arena()
     program.run(arena, codes)
     _, every_entry, words, _ = arena.kept
