@@ -150,7 +150,7 @@ TILES = {
 
 def product(
     tier: Tier,
-    dtype: IntType,
+    codes: Codes,
     zero: int,
     weights: NDArray[np.integer],
     bias: NDArray[np.int64],
@@ -163,8 +163,8 @@ def product(
 
     Args:
         tier: Instructions.
-        dtype: Type of activations.
-        zero: Their zero point.
+        codes: How activations are read.
+        zero: Their zero point as it is read.
         weights: Centered, (segments, K, N).
         bias: Per column.
         scaling: Requantization.
@@ -173,9 +173,8 @@ def product(
         bits: Width that holds every accumulator.
     """
     columns = weights.shape[2]
-    codes = read_wide(dtype, weights, tier)
     factors = pack_factors(scaling, columns, out.bits, bits)
-    if codes is None or factors is None or 0 in weights.shape:
+    if factors is None or 0 in weights.shape:
         return None
     shape = best_shape(tier, rows, columns, out, factors)
     return Product(
@@ -185,7 +184,7 @@ def product(
         weights.shape[0],
         -(-weights.shape[1] // codes.group),
         pack_weights(weights, codes, shape, tier.lanes),
-        folded_bias(bias, weights, turned_zero(zero, dtype, codes)),
+        folded_bias(bias, weights, zero),
         factors,
         columns,
     )
@@ -199,17 +198,17 @@ def fully_connected(tier: Tier, site: Site, constants: Constants, bits: int) -> 
     assert isinstance(scaling, Scaling)
     channels, depth = weights.shape
     rows = math.prod(x.shape) // depth if depth else 0
-    if bits > 32 or not rows:
+    dtype = site.integer(x)
+    codes = read_wide(dtype, weights, tier)
+    if bits > 32 or not rows or codes is None:
         return None
-    made = product(
-        tier, site.integer(x), int(site.zero_of(x)), weights.T[None], bias, scaling, rows,
-        site.integer(out), bits,
-    )  # fmt: skip
+    zero = turned_zero(int(site.zero_of(x)), dtype, codes)
+    made = product(tier, codes, zero, weights.T[None], bias, scaling, rows, site.integer(out), bits)
     if made is None:
         return None
 
     def work(layouts: Mapping[str, Layout]) -> Work:
-        size = made.codes.size
+        size = codes.size
         place, _, calls, scratch = bordered(x, layouts[x.name], NO_HALO, size)
         lines = np.arange(rows)
         call = made.call(
@@ -245,12 +244,18 @@ def convolution(
     if joined:
         depths = (segments[1], attrs.stride[1] * depth)
         pixels = folded_pixels(tier, segments[0], depths, per_group, out.shape[2])
+    # One reading for all groups, whatever the range of a group's own weights.
+    dtype = site.integer(x)
+    codes = read_wide(dtype, weights, tier)
+    if codes is None:
+        return None
+    zero = turned_zero(int(site.zero_of(x)), dtype, codes)
     made = []
     for group in range(groups):
         own = slice(group * per_group, (group + 1) * per_group)
         matrix = weights[group].reshape(per_group, *segments).transpose(1, 2, 0)
         part = product(
-            tier, site.integer(x), int(site.zero_of(x)),
+            tier, codes, zero,
             _folded(matrix, pixels, attrs.stride[1] * depth), np.tile(bias[own], pixels),
             repeated(_channels(scaling, own), pixels), out.shape[1] * out.shape[2],
             site.integer(out), bits,
@@ -263,8 +268,7 @@ def convolution(
              for i in range(taps_h) for j in range(1 if joined else taps_w)]  # fmt: skip
 
     def work(layouts: Mapping[str, Layout]) -> Work:
-        size = made[0].codes.size
-        place, source, calls, scratch = bordered(x, layouts[x.name], need, size)
+        place, source, calls, scratch = bordered(x, layouts[x.name], need, codes.size)
         target = layouts[out.name]
         starts = np.array([i * source.line_pitch + j * source.pixel for i, j in steps], np.int64)
         grid = windows(attrs, source, target, pixels)

@@ -85,8 +85,7 @@ def tier() -> Tier | None:
         return None
     if not target().compiles:
         return None
-    features = target_features()
-    able = [one for one in TIERS if any(features >= needs for needs in one.needs)]
+    able = able_tiers()
     if not asked:
         return able[0]
     for one in able:
@@ -96,6 +95,12 @@ def tier() -> Tier | None:
         f"{VARIABLE} must be a tier that this CPU target runs "
         f"({', '.join(one.name for one in able)}), not {asked!r}"
     )
+
+
+def able_tiers() -> list[Tier]:
+    """Return the tiers that Numba's target runs, most demanding first."""
+    features = target_features()
+    return [one for one in TIERS if any(features >= needs for needs in one.needs)]
 
 
 @dataclass(frozen=True)
