@@ -43,7 +43,6 @@ NOTES = (
     "Configurations: random mixed bits of the network's first 20 units on nvidia_t4, 49 pairs "
     "each; `hwsim.configuration_totals`, all resources (energy, latency, weight and activation "
     "bytes and FPGA counts), each total the exactly rounded one.",
-    "The cores were shared with other work: these are not figures of a quiet machine.",
 )
 
 
