@@ -68,7 +68,9 @@ class Field(IntEnum):
 
 @dataclass(frozen=True)
 class Codes:
-    """How the codes of a product are read.
+    """How the codes of a product are read: groups of four 8-bit codes, or of two of 16 bits.
+
+    Depthwise convolutions also read 8-bit codes in pairs, which they widen themselves.
 
     Args:
         size: Bytes of an activation.
@@ -89,9 +91,7 @@ class Codes:
     @property
     def signs(self) -> int:
         """The bits of a group that `flip` turns."""
-        if self.quads:
-            return 0x80808080
-        return 0x00800080 if self.size == 1 else 0x80008000
+        return 0x80808080 if self.quads else 0x80008000
 
     @property
     def step(self) -> int:
@@ -219,7 +219,7 @@ def emit_tile(b: Any, tier: Tier, codes: Codes, shape: Shape, rule: Requant, spo
     add = emit.add_quads if codes.quads else emit.add_pairs
     added = []
     for index, line in enumerate(lines):
-        activation = emit.splat(b, _group(b, codes, emit.advance(b, line, where)), lanes)
+        activation = emit.splat(b, emit.load(b, emit.advance(b, line, where), I32), lanes)
         if signs is not None:
             activation = b.xor(activation, signs)
         for v in range(shape.vectors):
@@ -337,15 +337,6 @@ def emit_result(
 def entry(b: Any, table: Any, index: Any) -> Any:
     """Return an entry of an int32 table, as int64."""
     return b.sext(emit.load(b, emit.advance(b, table, b.mul(index, I64(4))), I32, 4), I64)
-
-
-def _group(b: Any, codes: Codes, pointer: Any) -> Any:
-    """Return one group of codes as int32."""
-    if codes.quads or codes.size == 2:
-        return emit.load(b, pointer, I32)
-    word = b.zext(emit.load(b, pointer, I16), I32)
-    high = b.and_(b.shl(word, I32(8)), I32(0xFF0000))
-    return b.or_(b.and_(word, I32(0xFF)), high)
 
 
 def _store(b: Any, tier: Tier, made: Sequence[Any], targets: Sequence[Any], count: Any) -> None:
