@@ -332,6 +332,23 @@ def _operand_bytes(graph: Graph, node: Node) -> int:
     )
 
 
+def _shared_out(
+    work: Callable[[int], dict[str, Array]], starts: Sequence[int], threads: int
+) -> list[dict[str, Array]]:
+    """Return the work of every start, each thread taking the next that nobody has taken."""
+    made: dict[int, dict[str, Array]] = {}
+    turns = iter(starts)  # taking one is a single step of the interpreter
+
+    def take() -> None:
+        for start in turns:
+            made[start] = work(start)
+
+    with ThreadPoolExecutor(threads) as pool:
+        for done in [pool.submit(take) for _ in range(threads)]:
+            done.result()
+    return [made[start] for start in starts]
+
+
 def execute(
     graph: Graph,
     profile: NumericProfile,
@@ -376,6 +393,5 @@ def execute(
     if threads == 1 or plan.seconds(keep_all=keep_all) * len(starts) < WORTH_THREADS_S:
         parts: Sequence[dict[str, Array]] = [chunk(start) for start in starts]
     else:
-        with ThreadPoolExecutor(threads) as pool:
-            parts = list(pool.map(chunk, starts))
+        parts = _shared_out(chunk, starts, threads)
     return joined(parts)
